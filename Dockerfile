@@ -1,0 +1,38 @@
+# First stage: everything that needs a compiler.
+FROM python:3.13-slim AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev pkg-config libmariadb-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /usr/src/app
+COPY requirements.txt ./
+# What stands below the line "# Tests" is for the test run only.
+RUN sed '/^# Tests$/,$d' requirements.txt > /tmp/runtime.txt \
+    && pip wheel --no-cache-dir --wheel-dir /tmp/wheels -r /tmp/runtime.txt \
+    && python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv/bin/python install --no-cache-dir --no-index --find-links /tmp/wheels -r /tmp/runtime.txt
+COPY manage.py ./
+COPY simple_django_redis simple_django_redis
+COPY store store
+# The key and the address are for this one command: nothing is signed, nothing is connected to.
+RUN SECRET_KEY=unused REDIS_URL=redis://unused /opt/venv/bin/python manage.py collectstatic --noinput
+
+FROM python:3.13-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libmariadb3 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 10001 store
+WORKDIR /usr/src/app
+COPY --from=build /opt/venv /opt/venv
+COPY manage.py gunicorn.conf.py ./
+COPY simple_django_redis simple_django_redis
+COPY store store
+COPY --from=build /usr/src/app/static static
+# Without MYSQL_HOST and REDIS_URL the store keeps its data in var/.
+RUN install --directory --owner=store --group=store --mode=700 var
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 BIND_ADDRESS=0.0.0.0
+USER store
+EXPOSE 8000
+# A proxy that the environment names must not get between the probe and the process.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=90s \
+    CMD ["python", "-c", "import os; from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open(f\"http://127.0.0.1:{os.environ.get('PORT') or 8000}/healthz\", timeout=3)"]
+CMD ["sh", "-c", "python manage.py prepare && exec gunicorn simple_django_redis.wsgi"]

@@ -1,0 +1,51 @@
+# `make help` lists what there is to do.
+SHELL := /bin/sh
+PYTHON_IN_VENV := .venv/bin/python
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+.PHONY: run
+run: setup ## Open the store on http://127.0.0.1:8000 (PORT=8001 for another port)
+	@$(PYTHON_IN_VENV) manage.py prepare && exec .venv/bin/gunicorn simple_django_redis.wsgi
+
+.PHONY: setup
+setup: ## Make .venv and install what the store needs
+	@bin/setup
+
+.PHONY: setup-dev
+setup-dev:
+	@bin/setup dev
+
+.PHONY: mysql
+mysql: setup ## Install MySQL support, once what it is compiled with is there
+	@.venv/bin/python -m pip install -q $$(grep mysqlclient== requirements.txt)
+
+.PHONY: compare
+compare: setup ## Compare both lists on the running store (N=200 requests each)
+	@$(PYTHON_IN_VENV) -m bench.compare --requests $(or $(N),200) --url http://127.0.0.1:$(or $(PORT),8000)
+
+.PHONY: bench-cache
+bench-cache: setup-dev ## Measure what a hit, a miss and an invalidation cost (writes docs/cache-costs.md)
+	@bin/test-servers
+	@$(PYTHON_IN_VENV) -m bench.cache_costs
+
+.PHONY: test
+test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default
+	@bin/test-servers
+	@bin/test
+
+.PHONY: test-matrix
+test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MySQL and Redis
+	@bin/test-servers
+	@bin/test-matrix
+
+.PHONY: lint
+lint: setup-dev ## Check style, types and migrations
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@$(PYTHON_IN_VENV) manage.py makemigrations --check --dry-run
+	@$(PYTHON_IN_VENV) manage.py check --fail-level WARNING

@@ -1,0 +1,106 @@
+"""How gunicorn serves the store; `gunicorn simple_django_redis.wsgi` in this folder reads it."""
+
+import atexit
+import errno
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "simple_django_redis.settings")
+
+
+def remove_metrics(folder: str, owner_pid: int) -> None:
+    """Remove the folder of metrics at the master's exit; workers inherit its exit handlers."""
+    if os.getpid() == owner_pid:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# Before anything imports prometheus_client: where the workers put what they count.
+# A reload (SIGHUP) reads this file again in the same master, which goes on counting in the same files.
+if os.environ.get("METRICS_MASTER") != str(os.getpid()):
+    os.environ["METRICS_MASTER"] = str(os.getpid())
+    metrics_folder = tempfile.mkdtemp(prefix="store-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+    atexit.register(remove_metrics, metrics_folder, os.getpid())
+slot_of_this_process: dict[str, int | str] = {"slot": "master"}
+
+import prometheus_client.values
+from django.conf import settings
+from prometheus_client.multiprocess import mark_process_dead
+
+from simple_django_redis import embedded
+from simple_django_redis.startup import start_embedded_redis
+
+prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(
+    lambda: slot_of_this_process["slot"]
+)
+
+# Wrong settings end the start here, with one line, instead of in every worker for ever.
+start_embedded_redis()
+
+is_ipv6 = ":" in settings.BIND_ADDRESS
+bind = f"{f'[{settings.BIND_ADDRESS}]' if is_ipv6 else settings.BIND_ADDRESS}:{settings.PORT}"
+workers = settings.WEB_CONCURRENCY
+worker_class = "gthread"
+threads = 4
+timeout = 30
+graceful_timeout = 10
+keepalive = 5
+loglevel = settings.LOG_LEVEL.lower()
+# Heartbeat files on a disk can block a worker; /dev/shm is memory.
+worker_tmp_dir = next((path for path in ["/dev/shm"] if Path(path).is_dir()), None)  # noqa: S108
+# Its path is shared by all instances of a user, and nothing here uses it.
+control_socket_disable = True
+# Django decides whom to believe (TRUST_PROXY), not gunicorn, which trusts loopback by default.
+forwarded_allow_ips = ""
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the worker the lowest free slot, so that restarts go on counting in the same files."""
+    taken = {other.metrics_slot for other in server.WORKERS.values()}
+    worker.metrics_slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    slot_of_this_process["slot"] = worker.metrics_slot
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    mark_process_dead(worker.metrics_slot)  # A gauge of a dead worker says nothing.
+
+
+def on_starting(_server: Any) -> None:
+    """End the start with one line if somebody else listens on the port already."""
+    if "GUNICORN_FD" in os.environ:
+        return  # An upgrade in place inherits the sockets.
+    try:
+        family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+        with socket.create_server((settings.BIND_ADDRESS, settings.PORT), family=family):
+            pass
+    except OSError as error:
+        hint = " Another port is chosen with PORT=8001." if error.errno == errno.EADDRINUSE else ""
+        sys.exit(f"Cannot start: {bind}: {os.strerror(error.errno or 0)}.{hint}")
+
+
+def when_ready(_server: Any) -> None:
+    if settings.EMBEDDED_REDIS:
+        threading.Thread(target=embedded.keep_running, args=[settings.VAR_DIR], daemon=True).start()
+    if settings.BIND_ADDRESS != "127.0.0.1":
+        return  # Not where people open it: a proxy or a container's published port is.
+    url = f"http://{bind}"
+    print(
+        f"""
+The store is open (Ctrl-C closes it):
+  {url}/store/          products, read from the database every time
+  {url}/store/cached/   the same, from the cache
+  {url}/store/products/ one by one, to read and change
+  {url}/admin/          sign in; make a user: .venv/bin/python manage.py createsuperuser
+  {url}/readyz          health of database and cache
+""",
+        flush=True,
+    )

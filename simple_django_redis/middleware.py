@@ -1,0 +1,51 @@
+"""What has to be right about every request and answer, whatever the store does with it."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.core.exceptions import MiddlewareNotUsed
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase, StreamingHttpResponse
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class HeadMiddleware:
+    """Sends no body for HEAD, and all the headers that GET would have (RFC 9110, 9.3.2).
+
+    A 304 says nothing of a length, as it would have to be that of the 200 (8.6).
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if request.method == "HEAD":
+            if isinstance(response, StreamingHttpResponse):
+                response.streaming_content = []
+            else:
+                response.headers.setdefault("Content-Length", str(len(response.content)))  # type: ignore[attr-defined]
+                response.content = b""  # type: ignore[attr-defined]
+        if response.status_code == 304:
+            del response.headers["Content-Length"]
+        return response
+
+
+class TrustedProxyMiddleware:
+    """With TRUST_PROXY on, takes the client's address from X-Forwarded-For.
+
+    Only the last address is believed: the proxy that we trust added it; what stands before it was
+    sent by the client (https://developer.mozilla.org/docs/Web/HTTP/Headers/X-Forwarded-For).
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        if not settings.TRUST_PROXY:
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
+        if forwarded.strip():
+            request.META["REMOTE_ADDR"] = forwarded.rpartition(",")[2].strip()
+        return self.get_response(request)

@@ -1,0 +1,43 @@
+"""Check the URLs of Redis servers and join REDIS_PASSWORD to them."""
+
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import redis
+
+SCHEMES = ("redis", "rediss", "unix")
+
+
+def redis_url(url: str, password: str, name: str = "REDIS_URL") -> str:
+    """Return `url` with `password` in it, unless it has one; "" stays "".
+
+    Raises ValueError, beginning with the variable's `name`, for a URL that redis-py could not use.
+    """
+    if not url:
+        return ""
+    try:
+        return _checked(url.strip(), password)
+    except (ValueError, TypeError, redis.RedisError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _checked(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise ValueError(f'unknown scheme "{parts.scheme}"; known are {known}')
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ValueError("unix:// needs the path of a socket")
+    elif not parts.hostname:
+        raise ValueError("the host is missing")
+    elif not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
+        raise ValueError(f'the database is a number, not "{parts.path.strip("/")}"')
+    elif parts.port == 0:
+        raise ValueError("the port is not a number from 1 to 65535")
+    if password and not parts.password:
+        host = parts.netloc.rpartition("@")[2]
+        netloc = f"{parts.username or ''}:{quote(password, safe='')}@{host}"
+        url = urlunsplit((parts.scheme.lower(), netloc, *parts[2:]))
+    pool = redis.ConnectionPool.from_url(url)
+    pool.connection_class(**pool.connection_kwargs)  # Checks what only TLS knows; opens nothing.
+    return url

@@ -1,0 +1,274 @@
+"""Settings, all from the environment: the table in README.md says what each variable means.
+
+Without MYSQL_HOST and REDIS_URL the store runs on its embedded default, SQLite and a Valkey server
+of its own under var/. A wrong value raises ImproperlyConfigured with the variable's name.
+"""
+
+import warnings
+from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from django.core.exceptions import ImproperlyConfigured
+from environs import EnvError
+from marshmallow.validate import Length, Range, Regexp
+
+from simple_django_redis import embedded, secret
+from simple_django_redis.environment import LONGEST_SECONDS, env, host, network, origin
+from simple_django_redis.redis_url import redis_url
+from store.keys import ENTRY_FORMAT_VERSION
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+POSITIVE = Range(min=1)
+
+try:
+    # What the embedded default keeps: its database, its secret key, its Redis socket.
+    VAR_DIR: Path = Path(env.str("VAR_DIR", "") or BASE_DIR / "var").resolve()
+    MYSQL_HOST: str = env.str("MYSQL_HOST", "")
+    MYSQL_PORT: int = env.int("MYSQL_PORT", 3306, validate=Range(1, 65535))
+    MYSQL_NAME: str = env.str("MYSQL_NAME", "django_redis_database", validate=Length(min=1))
+    MYSQL_USER: str = env.str("MYSQL_USER", "root", validate=Length(min=1))
+    MYSQL_PASSWORD: str = env.str("MYSQL_PASSWORD", "")
+    MYSQL_TIMEOUT_SECONDS: int = env.int("MYSQL_TIMEOUT_SECONDS", 2, validate=Range(min=2))
+    REDIS_URL: str = env.str("REDIS_URL", "")
+    REDIS_PASSWORD: str = env.str("REDIS_PASSWORD", "")
+    # For what must not be evicted: baskets, locks. Empty: the same as REDIS_URL.
+    QUEUE_REDIS_URL: str = env.str("QUEUE_REDIS_URL", "")
+    # A process uses one connection a thread; see gunicorn.conf.py for how many threads there are.
+    REDIS_MAX_CONNECTIONS: int = env.int("REDIS_MAX_CONNECTIONS", 50, validate=POSITIVE)
+    CACHE_TTL: int | None = env.cache_ttl("CACHE_TTL", "600")
+    # How long past CACHE_TTL the last good list may bridge an outage of the database.
+    CACHE_STALE_IF_ERROR: int = env.int(
+        "CACHE_STALE_IF_ERROR", 3600, validate=Range(0, LONGEST_SECONDS)
+    )
+    CACHE_MAX_VARIANTS: int = env.int("CACHE_MAX_VARIANTS", 1000, validate=Range(min=10))
+    CACHE_WAIT_SECONDS: float = env.float("CACHE_WAIT_SECONDS", 2.0, validate=Range(min=0))
+    CACHE_LEASE_SECONDS: float = env.float("CACHE_LEASE_SECONDS", 5.0, validate=Range(min=0.1))
+    CACHE_BUDGET_SECONDS: float = env.float("CACHE_BUDGET_SECONDS", 0.25, validate=Range(min=0.01))
+    METRICS_ALLOW: list[IPv4Network | IPv6Network] = env.list(
+        "METRICS_ALLOW", [ip_network("127.0.0.0/8"), ip_network("::1/128")], subcast=network
+    )
+    SESSION_COOKIE_AGE: int = env.int(
+        "SESSION_COOKIE_AGE", 3600, validate=Range(1, LONGEST_SECONDS)
+    )
+    PROJECT_NAME: str = env.str(
+        "PROJECT_NAME", "django_redis", validate=Regexp(r"^[\w.-]{1,64}$", error="Must be a name.")
+    )
+    SECRET_KEY: str = env.str("SECRET_KEY", "")
+    DEBUG: bool = env.bool("DEBUG", False)
+    ALLOWED_HOSTS: list[str] = env.list(
+        "ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], subcast=host
+    )
+    CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [], subcast=origin)
+    SECURE_SSL_REDIRECT: bool = env.bool("SECURE_SSL_REDIRECT", False)
+    TRUST_PROXY: bool = env.bool("TRUST_PROXY", False)
+    BIND_ADDRESS: str = env.address("BIND_ADDRESS", "127.0.0.1")
+    PORT: int = env.int("PORT", 8000, validate=Range(1, 65535))
+    WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2, validate=Range(1, 512))
+    LOG_LEVEL: str = env.log_level_name("LOG_LEVEL", "INFO")
+    REDIS_URL = redis_url(REDIS_URL, REDIS_PASSWORD)
+    QUEUE_REDIS_URL = redis_url(QUEUE_REDIS_URL, REDIS_PASSWORD, "QUEUE_REDIS_URL")
+except (EnvError, ValueError) as error:
+    raise ImproperlyConfigured(" ".join(str(error).split())) from error
+
+EMBEDDED_REDIS = not REDIS_URL
+if EMBEDDED_REDIS:
+    REDIS_URL = f"unix://{quote(str(embedded.socket_path(VAR_DIR)))}"
+QUEUE_REDIS_URL = QUEUE_REDIS_URL or REDIS_URL
+if MYSQL_HOST and find_spec("MySQLdb") is None:
+    raise ImproperlyConfigured(
+        "MYSQL_HOST is set, but mysqlclient is not installed; `make mysql` installs it."
+    )
+if not SECRET_KEY:
+    if MYSQL_HOST or not EMBEDDED_REDIS:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is required as soon as MYSQL_HOST or REDIS_URL is set; make one with "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe(50))'"
+        )
+    SECRET_KEY = secret.read_or_make(VAR_DIR / "secret_key")
+
+# --- Application ---------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "store",
+]
+MIDDLEWARE = [
+    "simple_django_redis.middleware.HeadMiddleware",
+    "store.health.HealthMiddleware",
+    "simple_django_redis.middleware.TrustedProxyMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "simple_django_redis.urls"
+WSGI_APPLICATION = "simple_django_redis.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.SessionAuthentication",
+        "rest_framework.authentication.BasicAuthentication",
+    ],
+    "EXCEPTION_HANDLER": "store.errors.exception_handler",
+    "DEFAULT_RENDERER_CLASSES": [
+        "rest_framework.renderers.JSONRenderer",
+        "store.renderers.PageRenderer",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["store.permissions.StaffWritesElseReadOnly"],
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+# A checkout serves the files where they are; an image has them collected.
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+if WHITENOISE_USE_FINDERS:
+    warnings.filterwarnings("ignore", message="No directory at")
+
+# --- Database ------------------------------------------------------------------------------------
+DATABASES: dict[str, dict[str, Any]]
+if MYSQL_HOST:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.mysql",
+            "HOST": MYSQL_HOST,
+            "PORT": MYSQL_PORT,
+            "NAME": MYSQL_NAME,
+            "USER": MYSQL_USER,
+            "PASSWORD": MYSQL_PASSWORD,
+            "CONN_MAX_AGE": 60,
+            "CONN_HEALTH_CHECKS": True,
+            "OPTIONS": {
+                "charset": "utf8mb4",
+                "isolation_level": "read committed",
+                # The server gives up before the client does, and says so: what a client has given up
+                # on is carried out all the same, after the cache has been told.
+                "init_command": "SET sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = "
+                f"{MYSQL_TIMEOUT_SECONDS - 1}",
+                "connect_timeout": 1,
+                "read_timeout": MYSQL_TIMEOUT_SECONDS,
+                "write_timeout": MYSQL_TIMEOUT_SECONDS,
+            },
+            "TEST": {"CHARSET": "utf8mb4"},
+        }
+    }
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": VAR_DIR / "db.sqlite3",
+            "CONN_MAX_AGE": 60,
+            "OPTIONS": {
+                # Readers do not wait for the writer, and a writer waits its turn for up to 5 s.
+                "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 5,
+            },
+        }
+    }
+
+# --- Cache ---------------------------------------------------------------------------------------
+# Short, explicit and without hidden retries: a hung Redis costs a request a fraction of a second.
+REDIS_CONNECT_SECONDS = CACHE_BUDGET_SECONDS * 0.2  # to find a free connection, and to open one
+REDIS_READ_SECONDS = CACHE_BUDGET_SECONDS * 0.4
+REDIS_COMMAND_SECONDS = 2 * REDIS_CONNECT_SECONDS + REDIS_READ_SECONDS
+REDIS_POOL: dict[str, Any] = {
+    "max_connections": REDIS_MAX_CONNECTIONS,
+    "timeout": REDIS_CONNECT_SECONDS,
+    "retry": None,
+    "retry_on_timeout": False,
+    "protocol": 2,
+    "driver_info": None,  # Two commands less for each new connection.
+}
+REDIS_OPTIONS: dict[str, Any] = {
+    "SOCKET_CONNECT_TIMEOUT": REDIS_CONNECT_SECONDS,
+    "SOCKET_TIMEOUT": REDIS_READ_SECONDS,
+    "CONNECTION_FACTORY": "store.connections.OnePool",
+    "CONNECTION_POOL_CLASS": "store.connections.WaitingPool",
+    "CONNECTION_POOL_KWARGS": REDIS_POOL,
+}
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": PROJECT_NAME,
+        "VERSION": ENTRY_FORMAT_VERSION,
+        "TIMEOUT": CACHE_TTL,
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.JSONOrBytes"},
+    },
+    "session": {
+        "BACKEND": "store.caching.sessions.SessionCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{PROJECT_NAME}:session",
+        "TIMEOUT": SESSION_COOKIE_AGE,
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.JSONOrNothing"},
+    },
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_CACHE_ALIAS = "session"
+
+# --- Security ------------------------------------------------------------------------------------
+if TRUST_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Probes speak plain HTTP to the container; they are answered before any redirect.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL_REDIRECT else 0
+# Whether other hosts of the domain may use plain HTTP is for its owner to say, not for the store.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# --- Logging -------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"}
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        # What clients do wrong (4xx) is theirs to know; a log that anybody can fill helps nobody.
+        "django.request": {"level": "ERROR"},
+    },
+}

@@ -1,0 +1,111 @@
+"""The lines of baskets in Redis: a hash for each basket, from product id to quantity.
+
+HGETALL reads; HDEL, DEL and two Lua scripts around HSET and HINCRBY write, each line on its own, so
+that two tabs do not undo each other; EXPIRE with every write. Redis down: breaker.Unavailable, from
+every function here, and for the next second without waiting for it again.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from redis import Redis
+from redis import exceptions as redis_errors
+
+from store.breaker import Breaker, Unavailable
+from store.connections import queue_redis
+from store.keys import BASKET_AGE_SECONDS
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MAX_QUANTITY = 99
+MAX_LINES = 100
+
+PUT = """
+local basket, product = KEYS[1], ARGV[1]
+if redis.call('HEXISTS', basket, product) == 0 and redis.call('HLEN', basket) >= tonumber(ARGV[3]) then
+  return 0
+end
+redis.call('HSET', basket, product, ARGV[2])
+redis.call('EXPIRE', basket, ARGV[4])
+return 1
+"""
+MERGE = """
+local from, into = KEYS[1], KEYS[2]
+local found = redis.call('HGETALL', from)
+if #found == 0 then return end
+local lines = {}
+for i = 1, #found, 2 do lines[#lines + 1] = {product = found[i], quantity = found[i + 1]} end
+table.sort(lines, function(a, b) return tonumber(a.product) < tonumber(b.product) end)
+local room = tonumber(ARGV[2]) - redis.call('HLEN', into)
+for _, line in ipairs(lines) do
+  local is_new = redis.call('HEXISTS', into, line.product) == 0
+  if not is_new or room > 0 then
+    if is_new then room = room - 1 end
+    local sum = redis.call('HINCRBY', into, line.product, line.quantity)
+    if sum > tonumber(ARGV[1]) then redis.call('HSET', into, line.product, ARGV[1]) end
+  end
+end
+redis.call('EXPIRE', into, ARGV[3])
+redis.call('DEL', from)
+"""
+
+# For one process: a server that has just failed to answer is not waited for by everybody.
+breaker = Breaker(
+    "Redis, for the baskets,",
+    failures=(redis_errors.ConnectionError, redis_errors.TimeoutError),
+    on_failure=lambda: None,
+)
+
+
+def check() -> None:
+    """Raise Unavailable now rather than in the middle of something."""
+    _ask(lambda redis: redis.ping())
+
+
+def read(key: str) -> dict[int, int]:
+    """Return the quantity of each product in the basket."""
+    found = _ask(lambda redis: redis.hgetall(key))
+    return {int(product): int(quantity) for product, quantity in found.items()}
+
+
+def put(key: str, product_id: int, quantity: int) -> bool:
+    """Set the quantity of a product; return False if its line would be one more than MAX_LINES."""
+    limits = (MAX_LINES, BASKET_AGE_SECONDS)
+    return bool(_ask(lambda redis: redis.eval(PUT, 1, key, product_id, quantity, *limits)))
+
+
+def remove(key: str, product_ids: Iterable[int]) -> int:
+    """Take the products out; return how many of them were there."""
+
+    def delete(redis: Redis) -> int:
+        with redis.pipeline(transaction=True) as pipeline:
+            pipeline.hdel(key, *map(str, product_ids))
+            pipeline.expire(key, BASKET_AGE_SECONDS)
+            return int(pipeline.execute()[0])
+
+    return _ask(delete)
+
+
+def clear(key: str) -> None:
+    """Take everything out."""
+    _ask(lambda redis: redis.delete(key))
+
+
+def merge(from_key: str, into_key: str) -> None:
+    """Add one basket to another at once and delete it; one that is gone already changes nothing.
+
+    Quantities add up to MAX_QUANTITY at most. Of more than MAX_LINES lines those of `into_key` stay,
+    then the ones with the lowest product ids.
+    """
+    limits = (MAX_QUANTITY, MAX_LINES, BASKET_AGE_SECONDS)
+    _ask(lambda redis: redis.eval(MERGE, 2, from_key, into_key, *limits))
+
+
+def _ask(command: Callable[[Redis], T]) -> T:
+    try:
+        return breaker.call(lambda: command(queue_redis()))
+    except redis_errors.RedisError as error:  # It answers, but refuses: full, read-only.
+        logger.exception("Redis refused a command for a basket")
+        raise Unavailable("Redis refuses what the basket needs") from error

@@ -1,0 +1,97 @@
+"""A cache that is never wrong and never falls over; copy this package into your own project.
+
+    fetched = caching.fetch("product", load, ttl_seconds=600)   # from the cache or from load()
+    caching.forget("product")                                   # after each committed write
+
+`load` returns bytes. The promises are for Redis (`aside`, `request`); on other backends of Django's cache
+framework the two calls work as well, without them (`portable`).
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+from django.core.cache import caches
+from django_redis.cache import RedisCache
+
+from store import keys, metrics
+from store.caching import portable
+from store.caching.aside import Aside
+from store.caching.entry import etag_of
+from store.caching.fetched import Fetched, Item, Limits, Outcome
+from store.caching.outage import Outage
+from store.caching.redis_entries import RedisEntries
+
+__all__ = ["Fetched", "Outcome", "fetch", "forget", "process_cache"]
+
+_entries = RedisEntries()
+
+
+def _forget_all() -> None:
+    for family in keys.FAMILIES:
+        _entries.forget(family)
+
+
+# What all threads of this process share.
+process_cache = Aside(
+    _entries, Outage(_forget_all, lambda: _entries.renew(keys.FAMILIES), _entries.delete)
+)
+os.register_at_fork(after_in_child=process_cache.start_over)
+
+
+def fetch(
+    family: str,
+    load: Callable[[], bytes],
+    *,
+    ttl_seconds: int | None,
+    query: str = "",
+    may_store: bool = True,
+) -> Fetched:
+    """Return a value of `family`, from the cache if it has it, else from `load()`.
+
+    `query` tells the variants of a family apart and has to be normalised. With `ttl_seconds` None an
+    entry lives until its family is forgotten, with 0 nothing is stored. `may_store` False is for
+    callers in a database transaction, whose snapshot may be older than the generation. Raises what
+    `load()` raises; breaker.Unavailable only if no last good value can bridge the outage.
+    """
+    item = Item(
+        family=family,
+        query=query,
+        names=keys.entry_keys(family, query, settings.CACHE_MAX_VARIANTS),
+        ttl_seconds=ttl_seconds,
+        stale_seconds=settings.CACHE_STALE_IF_ERROR,
+    )
+    if not isinstance(caches["default"], RedisCache):
+        return _fetch_portably(item, load, may_store=may_store)
+    limits = Limits(
+        wait_seconds=settings.CACHE_WAIT_SECONDS,
+        lease_seconds=settings.CACHE_LEASE_SECONDS,
+        budget_seconds=settings.CACHE_BUDGET_SECONDS,
+        command_seconds=settings.REDIS_COMMAND_SECONDS,
+    )
+    return process_cache.fetch(item, load, limits, may_store=may_store)
+
+
+def forget(family: str) -> None:
+    """Forget all that is cached of `family`; to be called after each committed write to it."""
+    if isinstance(caches["default"], RedisCache):
+        process_cache.forget(family)
+    else:
+        portable.forget(family)
+        metrics.invalidations.labels(family, "done").inc()
+
+
+def _fetch_portably(item: Item, load: Callable[[], bytes], *, may_store: bool) -> Fetched:
+    generation, found = portable.read(item.names, item.query)
+    outcome, load_seconds = Outcome.HIT, 0.0
+    if found is None or item.ttl_seconds == 0:
+        started = time.monotonic()
+        found = load()
+        load_seconds = time.monotonic() - started
+        stored = bool(may_store and item.ttl_seconds != 0) and portable.add(
+            item.names, item.query, generation, found, item.ttl_seconds
+        )
+        outcome = Outcome.FILLED if stored else Outcome.LOADED
+    metrics.requests.labels(item.family, outcome.value).inc()
+    return Fetched(found, outcome, etag_of(found), load_seconds=load_seconds)

@@ -1,0 +1,55 @@
+"""Cache-aside that is never wrong and never in the way: the cache as one process uses it.
+
+It knows neither what is cached nor Redis' commands; it is given an item and a loader. `request` has the
+steps of a read; the guards against the three classic faults are there.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from redis.exceptions import RedisError
+
+from store import metrics
+from store.breaker import Unavailable
+from store.caching.fetched import Fetched, Item, Limits
+from store.caching.request import Request
+from store.caching.shared import Shared
+
+
+class Aside(Shared):
+    """The cache as one process uses it."""
+
+    def fetch(
+        self, item: Item, load: Callable[[], bytes], limits: Limits, *, may_store: bool = True
+    ) -> Fetched:
+        """Return the value of `item`, from the cache if it has it, else from `load()`.
+
+        `may_store` False is for a caller whose `load()` sees a snapshot that may be old. Raises what
+        `load()` raises; where that is Unavailable, only if there is no last good value.
+        """
+        request = Request(self, item, load, limits, may_store=may_store)
+        try:
+            fetched = request.run()
+        except Unavailable:
+            metrics.requests.labels(item.family, "error").inc()
+            raise
+        metrics.requests.labels(item.family, fetched.outcome.value).inc()
+        return replace(
+            fetched, cache_seconds=request.cache_seconds, load_seconds=request.load_seconds
+        )
+
+    def forget(self, family: str) -> None:
+        """Make no entry of `family` be served any more; never raises.
+
+        If Redis cannot be told, this process reads the source until it has been.
+        """
+        if self.outage.owes_an_invalidation:  # It will be told of everything.
+            metrics.invalidations.labels(family, "postponed").inc()
+            return
+        try:
+            self.entries.forget(family)
+        except RedisError as error:
+            metrics.invalidations.labels(family, "postponed").inc()
+            self.outage.begin(error, invalidation_lost=True)
+        else:
+            metrics.invalidations.labels(family, "done").inc()

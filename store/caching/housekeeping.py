@@ -1,0 +1,82 @@
+"""Looking at, and clearing, what is cached: for operators, not for requests.
+
+SCAN and UNLINK in small batches, so that Redis never stops answering for long; never FLUSHDB, as the
+server holds more than the cache.
+"""
+
+import re
+from collections.abc import Iterator
+from fnmatch import translate
+from typing import Any
+
+from django.core.cache import caches
+from django_redis.cache import RedisCache
+
+from store import keys
+from store.caching.entry import Entry
+from store.caching.redis_entries import RedisEntries
+from store.keys import EntryKeys
+
+BATCH_KEYS = 500
+ENTRY_NAME = re.compile(rf"({'|'.join(map(re.escape, keys.FAMILIES))})(:slot:\d+)?(:stale)?")
+
+
+def sweep(pattern: str, *, delete: bool) -> Iterator[int]:
+    """Find the cached entries whose key matches `pattern` (* and ? are wild), and delete them.
+
+    Yields how many each batch had. Raises RedisError if Redis is down.
+    """
+    wanted = re.compile(translate(pattern))
+    client = _client()
+    for found in _batches():
+        batch = [key for name, key in found if wanted.match(name)]
+        if batch:
+            yield int(client.unlink(*batch)) if delete else len(batch)
+
+
+def served(family: str) -> Iterator[tuple[EntryKeys, Entry]]:
+    """Yield the entries of `family` that are being served, one by one."""
+    entries = RedisEntries()
+    for found in _batches():
+        for name, _ in found:
+            if name.endswith(":stale") or name.split(":")[0] != family:
+                continue
+            names = EntryKeys(name, f"{name}:stale", f"{name}:lock", keys.generation_key(family))
+            if entry := entries.read(names).entry:
+                yield names, entry
+
+
+def is_served(names: EntryKeys, entry: Entry) -> bool:
+    """Say whether `entry` is still the one that is served under its key."""
+    seen = RedisEntries().read(names)
+    return seen.entry == entry
+
+
+def _batches() -> Iterator[list[tuple[str, bytes]]]:
+    """Yield the entries' names and whole keys, a batch at a time; SCAN may repeat some."""
+    if not isinstance(_cache(), RedisCache):
+        return
+    prefix = _cache().make_key("")
+    cursor = 0
+    while True:
+        cursor, found = _client().scan(cursor, match=f"{_escaped(prefix)}*", count=BATCH_KEYS)
+        names = [(key.decode("utf-8", "replace").removeprefix(prefix), key) for key in found]
+        yield [(name, key) for name, key in names if _is_entry(name)]
+        if not cursor:
+            return
+
+
+def _is_entry(name: str) -> bool:
+    return ENTRY_NAME.fullmatch(name) is not None
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([*?\[\]\\])", r"\\\1", text)
+
+
+def _cache() -> Any:
+    return caches["default"]
+
+
+def _client() -> Any:
+    return _cache().client.get_client()

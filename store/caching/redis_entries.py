@@ -1,0 +1,164 @@
+"""Entries in Redis, through the connections of Django's default cache.
+
+Commands: MGET and PTTL to read (one round trip), SET NX and GET for a missing generation, two short
+Lua scripts to claim a fill and to give it up, WATCH, MULTI and SET to store it, DEL to forget. Each
+raises redis-py's RedisError if Redis is down; what to do then is decided in `request`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from django.core.cache import caches
+from redis.exceptions import WatchError
+
+from store import keys
+from store.caching.entry import Entry, as_token, new_token
+from store.keys import EntryKeys
+
+# MGET takes a key of a wrong type for a missing one, where GET would raise an error.
+CLAIM = """
+local found = redis.call('MGET', KEYS[1], KEYS[2])
+if found[1] ~= ARGV[1] then return 'gone' end
+if ARGV[4] == '0' then
+  local ok, start = pcall(redis.call, 'GETRANGE', KEYS[3], 0, #ARGV[1] - 1)
+  if ok and start == ARGV[1] then return 'ready' end
+end
+if found[2] and string.sub(found[2], 1, #ARGV[1]) == ARGV[1] then return 'held' end
+redis.call('SET', KEYS[2], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
+return 'claimed'
+"""
+RELEASE = """
+if redis.call('MGET', KEYS[1])[1] == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look at an entry found; an entry is only there if its generation is the current one."""
+
+    generation: str | None
+    entry: Entry | None
+    ttl_ms: int | None  # None: it does not expire
+
+
+@dataclass(frozen=True)
+class Stale:
+    """The last good value, encoded, and how long it may bridge an outage of its source."""
+
+    data: bytes
+    ttl_ms: int
+
+
+class Claim(Enum):
+    """What became of the attempt to be the one who fills an entry."""
+
+    CLAIMED = "claimed"
+    HELD = "held"  # somebody else fills it
+    READY = "ready"  # it has been filled meanwhile
+    GONE = "gone"  # the generation has changed: begin anew
+
+
+class RedisEntries:
+    """The entries of all processes that share a Redis server."""
+
+    def read(self, names: EntryKeys) -> Seen:
+        return self._look(names.generation, names.entry)
+
+    def read_stale(self, names: EntryKeys) -> Seen:
+        return self._look(names.generation, names.stale)
+
+    def make_generation(self, names: EntryKeys) -> str:
+        """Return the family's generation, made now if there is none."""
+        key = self._key(names.generation, keys.UNVERSIONED)
+        token = new_token()
+        pipeline = self._client().pipeline(transaction=False)
+        pipeline.set(key, token, nx=True).mget(key)
+        if generation := as_token(pipeline.execute()[1][0]):
+            return generation
+        self._client().set(key, token)  # What was there, of whatever type, was not ours.
+        return token
+
+    def claim(
+        self, names: EntryKeys, generation: str, token: str, lease_seconds: float, *, replace: bool
+    ) -> Claim:
+        """Try to be the one who fills the entry, for `lease_seconds` at most.
+
+        With `replace`, an entry of this generation that is there is no reason not to.
+        """
+        found = self._run(
+            CLAIM,
+            [self._key(names.generation, keys.UNVERSIONED), *self._keys(names.lock, names.entry)],
+            [generation, token, int(lease_seconds * 1000), int(replace)],
+        )
+        return Claim(found.decode())
+
+    def put(
+        self, names: EntryKeys, token: str, entry: Entry, data: bytes, stale: Stale | None
+    ) -> bool:
+        """Store `data`, the encoded `entry`, and its stale copy, and end the claim of `token`.
+
+        Returns False, and stores nothing, if the claim has been lost or the generation has changed.
+        """
+        generation_key = self._key(names.generation, keys.UNVERSIONED)
+        lock_key, entry_key, stale_key = self._keys(names.lock, names.entry, names.stale)
+        valid = [entry.generation.encode(), (entry.generation + token).encode()]
+        # A transaction, as a script would hold Redis up while Lua copies what may be megabytes.
+        with self._client().pipeline(transaction=True) as pipeline:
+            try:
+                pipeline.watch(generation_key, lock_key)
+                if pipeline.mget(generation_key, lock_key) != valid:
+                    return False
+                pipeline.multi()
+                pipeline.set(entry_key, data, px=entry.ttl_ms)
+                if stale:
+                    pipeline.set(stale_key, stale.data, px=stale.ttl_ms)
+                pipeline.delete(lock_key)
+                pipeline.execute()
+            except WatchError:
+                return False
+        return True
+
+    def release(self, names: EntryKeys, generation: str, token: str) -> None:
+        """End the claim that `token` proves; somebody else's is left alone."""
+        self._run(RELEASE, self._keys(names.lock), [generation + token])
+
+    def forget(self, family: str) -> None:
+        """Make no entry of `family` be served any more. DEL works even when a full Redis refuses SET."""
+        self._client().delete(self._key(keys.generation_key(family), keys.UNVERSIONED))
+
+    def delete(self, whole_key: str) -> None:
+        """Delete one key, whatever it holds."""
+        self._client().delete(whole_key)
+
+    def renew(self, families: Iterable[str]) -> None:
+        """Set new generations: proves that Redis takes writes, and makes all entries be forgotten."""
+        pipeline = self._client().pipeline(transaction=False)
+        for family in families:
+            pipeline.set(self._key(keys.generation_key(family), keys.UNVERSIONED), new_token())
+        pipeline.execute()
+
+    def _look(self, generation_name: str, entry_name: str) -> Seen:
+        generation_key = self._key(generation_name, keys.UNVERSIONED)
+        entry_key = self._key(entry_name)
+        pipeline = self._client().pipeline(transaction=False)
+        pipeline.mget(generation_key, entry_key).pttl(entry_key)
+        (generation_found, data), ttl_ms = pipeline.execute()
+        generation = as_token(generation_found)
+        entry = Entry.decode(data) if data and generation else None
+        if entry and entry.generation != generation:
+            entry = None
+        return Seen(generation, entry, None if ttl_ms == -1 else max(0, ttl_ms))
+
+    def _run(self, script: str, names: list[str], arguments: list[Any]) -> Any:
+        return self._client().register_script(script)(names, arguments)
+
+    def _keys(self, *names: str) -> list[str]:
+        return [self._key(name) for name in names]
+
+    def _key(self, name: str, version: int | None = None) -> str:
+        return str(caches["default"].make_key(name, version))
+
+    def _client(self) -> Any:
+        return caches["default"].client.get_client()  # type: ignore[attr-defined]  # django-redis

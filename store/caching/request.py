@@ -1,0 +1,301 @@
+"""The way of one read through the cache, with the guards against the three classic faults:
+
+- stale fills: a value is stored only under the generation that was read before it was loaded, and a
+  write makes a new generation (leases: Nishtala et al., Scaling Memcache at Facebook, NSDI 2013);
+- stampedes: one fills, across processes by a lock with a lease, inside a process by a flight;
+- outages: a failing Redis is left alone, a failing source is bridged with the last good value.
+
+A request looks; a hit is served, and refreshed by one if it is near its end. A miss boards the flight
+of its generation. Who rides waits for who leads; who leads claims the fill and loads, or waits until
+the process that holds the claim has stored. Who finds the generation changed looks again.
+"""
+
+import random
+import time
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeVar
+
+from redis.exceptions import RedisError
+
+from store import metrics
+from store.breaker import Unavailable
+from store.caching.entry import Entry, etag_of, new_token
+from store.caching.fetched import Fetched, Item, Limits, Outcome
+from store.caching.flights import Flight
+from store.caching.redis_entries import Claim, Seen, Stale
+from store.caching.shared import Shared
+from store.connections import NoConnectionFree
+
+T = TypeVar("T")
+
+FIRST_PAUSE_SECONDS = 0.005
+LONGEST_PAUSE_SECONDS = 0.05
+# An entry is refreshed ahead in this last part of its life, or in twice the time that a fill takes.
+REFRESH_WINDOW = 0.1
+# Entries made together do not expire together: each lives up to this part shorter.
+JITTER = 0.1
+
+
+class OverBudget(Exception):
+    """The request has spent the time that it may spend on the cache."""
+
+
+class Request:
+    """One request for one item: what it has spent, and the steps that it can take."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        item: Item,
+        load: Callable[[], bytes],
+        limits: Limits,
+        *,
+        may_store: bool,
+    ) -> None:
+        self.shared = shared
+        self.item = item
+        self.limits = limits
+        self.may_store = may_store
+        self.cache_seconds = 0.0
+        self.load_seconds = 0.0
+        self._load = load
+        self._deadline = time.monotonic() + limits.wait_seconds
+
+    def run(self) -> Fetched:
+        if self.item.ttl_seconds == 0:
+            return self._loaded(self.load(), "ttl-0")
+        if self.shared.outage.lasts:
+            return self._shared_load("cache-down")
+        try:
+            return self._look_or_fill()
+        except RedisError as error:
+            self.shared.outage.begin(error)
+            return self._shared_load("cache-down")
+        except OverBudget:
+            return self._shared_load("cache-slow")
+        except Unavailable:
+            if stale := self._last_good():
+                return stale
+            raise
+
+    # --- The way of a request ---------------------------------------------------------------------
+
+    def _look_or_fill(self) -> Fetched:
+        while True:
+            seen = self.ask(lambda: self.shared.entries.read(self.item.names))
+            if seen.entry and seen.entry.query == self.item.query:
+                return self._hit_or_refresh(seen.entry, seen.ttl_ms)
+            if not self.may_store:
+                return self._loaded(self.load(), "transaction")
+            if fetched := self._board_or_lead(seen):
+                return fetched
+            if time.monotonic() > self._deadline:
+                return self._shared_load("wait-timeout")
+
+    def _board_or_lead(self, seen: Seen) -> Fetched | None:
+        """Get the missing value with the other threads that want it; None: begin anew."""
+        generation = seen.generation or self.ask(
+            lambda: self.shared.entries.make_generation(self.item.names)
+        )
+        # Only those share a flight who have seen its generation: had a write been acknowledged
+        # between its load and their coming, they would have seen another one.
+        key = (self.item.names.entry, self.item.query, generation)
+        flight, leads = self.shared.flights.board(key)
+        if not leads:
+            return self._ride(flight, key)
+        occupied = seen.entry is not None
+        return self._fly(flight, key, lambda: self._fill_or_wait(generation, occupied=occupied))
+
+    def _fly(
+        self, flight: Flight[Fetched], key: Hashable, get: Callable[[], Fetched | None]
+    ) -> Fetched | None:
+        """Return what `get()` does, and hand it to all who ride along."""
+        fetched: Fetched | None = None
+        error: BaseException | None = None
+        try:
+            fetched = get()
+        except Unavailable as down:
+            error = down
+            raise
+        finally:
+            self.shared.flights.end(key, flight)
+            flight.land(fetched, error)
+        return fetched
+
+    def _ride(self, flight: Flight[Fetched], key: Hashable) -> Fetched | None:
+        started = time.monotonic()
+        if not flight.wait(self._deadline - started) and flight.take_over():
+            # One of those who lose patience reads for all who ride along.
+            self._fly(flight, key, lambda: self._shared_load("wait-timeout"))
+        flight.wait(None)
+        metrics.wait_seconds.labels(self.item.family).observe(time.monotonic() - started)
+        fetched = flight.result()
+        if fetched and fetched.outcome in (Outcome.FILLED, Outcome.REFRESHED):
+            return replace(fetched, outcome=Outcome.WAITED)
+        return fetched
+
+    def _fill_or_wait(self, generation: str, *, occupied: bool) -> Fetched | None:
+        """Fill the entry, or wait until another process has; None if the generation has changed."""
+        token = new_token()
+        pause = FIRST_PAUSE_SECONDS
+        started = time.monotonic()
+        while True:
+            claim = self._claim(generation, token, replace=occupied)
+            if claim is Claim.CLAIMED:
+                return self._fill(generation, token, Outcome.FILLED)
+            if claim is Claim.GONE:
+                return None
+            if claim is Claim.READY:
+                seen = self.ask(lambda: self.shared.entries.read(self.item.names))
+                if seen.entry and seen.entry.query == self.item.query:
+                    metrics.wait_seconds.labels(self.item.family).observe(
+                        time.monotonic() - started
+                    )
+                    return self._served(seen.entry, seen.ttl_ms, Outcome.WAITED)
+                occupied = True  # by another variant that shares the slot
+            elif time.monotonic() + pause > self._deadline:
+                metrics.wait_seconds.labels(self.item.family).observe(time.monotonic() - started)
+                return self._shared_load("wait-timeout")
+            else:
+                self.shared.sleep(pause)
+                # A slow Redis is asked less often, so that the budget lasts as long as the waiting.
+                spent = self.cache_seconds * self.limits.wait_seconds / self.limits.budget_seconds
+                pause = max(min(pause * 1.5, LONGEST_PAUSE_SECONDS), spent)
+
+    def _fill(self, generation: str, token: str, outcome: Outcome) -> Fetched:
+        started = time.monotonic()
+        try:
+            body = self.load()
+        except BaseException:
+            self._release(generation, token)
+            raise
+        fill_seconds = time.monotonic() - started
+        metrics.fill_seconds.labels(self.item.family).observe(fill_seconds)
+        ttl_ms = _jittered_ms(self.item.ttl_seconds)
+        entry = Entry(generation, self.item.query, etag_of(body), fill_seconds, ttl_ms, body)
+        data, stale = entry.encode(), None
+        if ttl_ms is not None and self.item.stale_seconds:
+            stale = Stale(entry.encode(compress=True), ttl_ms + self.item.stale_seconds * 1000)
+        try:
+            stored = self.ask(
+                lambda: self.shared.entries.put(self.item.names, token, entry, data, stale)
+            )
+        except RedisError as error:
+            self.shared.outage.begin(error)
+            stored = False
+        except OverBudget:  # It answers, but slowly; a claim left behind would hold up all others.
+            with suppress(RedisError):
+                self.shared.entries.release(self.item.names, generation, token)
+            stored = False
+        if not stored:
+            return self._loaded(body, "not-stored")
+        metrics.entry_bytes.labels(self.item.family).observe(len(body))
+        return self._served(entry, ttl_ms, outcome)
+
+    def _hit_or_refresh(self, entry: Entry, left_ms: int | None) -> Fetched:
+        hit = self._served(entry, left_ms, Outcome.HIT)
+        if not self.may_store or not _is_due(entry, left_ms, self.item.ttl_seconds):
+            return hit
+        key = (self.item.names.entry, self.item.query, entry.generation)
+        flight, leads = self.shared.flights.board(key)
+        if not leads:
+            return hit
+        try:
+            refreshed = self._fly(flight, key, lambda: self._refresh(entry))
+        except (Unavailable, OverBudget):
+            return hit  # It is good for a while yet.
+        return refreshed or hit
+
+    def _refresh(self, entry: Entry) -> Fetched | None:
+        token = new_token()
+        if self._claim(entry.generation, token, replace=True) is not Claim.CLAIMED:
+            return None
+        return self._fill(entry.generation, token, Outcome.REFRESHED)
+
+    def _last_good(self) -> Fetched | None:
+        if not self.item.stale_seconds or self.shared.outage.lasts:
+            return None
+        try:
+            seen = self.ask(lambda: self.shared.entries.read_stale(self.item.names))
+        except (RedisError, OverBudget):
+            return None
+        if not seen.entry or seen.entry.query != self.item.query or seen.ttl_ms is None:
+            return None
+        left_ms = seen.ttl_ms - self.item.stale_seconds * 1000
+        return self._served(seen.entry, left_ms, Outcome.STALE, "stale-if-error")
+
+    # --- Single steps -----------------------------------------------------------------------------
+
+    def ask(self, command: Callable[[], T]) -> T:
+        """Run one command if the budget still has room for it, however long it may take."""
+        if self.cache_seconds + self.limits.command_seconds > self.limits.budget_seconds:
+            raise OverBudget
+        started = time.monotonic()
+        try:
+            return command()
+        except NoConnectionFree as error:  # Redis may be well; this process is busy.
+            raise OverBudget from error
+        finally:
+            self.cache_seconds += time.monotonic() - started
+
+    def load(self) -> bytes:
+        started = time.monotonic()
+        try:
+            return self._load()
+        finally:
+            self.load_seconds += time.monotonic() - started
+
+    def _claim(self, generation: str, token: str, *, replace: bool) -> Claim:
+        return self.ask(
+            lambda: self.shared.entries.claim(
+                self.item.names, generation, token, self.limits.lease_seconds, replace=replace
+            )
+        )
+
+    def _release(self, generation: str, token: str) -> None:
+        try:
+            self.ask(lambda: self.shared.entries.release(self.item.names, generation, token))
+        except (RedisError, OverBudget):
+            return  # The lease ends it.
+
+    def _shared_load(self, detail: str) -> Fetched:
+        if not self.may_store:  # What a transaction sees is for nobody else.
+            return self._loaded(self.load(), detail)
+        key = (self.item.names.entry, self.item.query)
+        started = time.monotonic()
+        try:
+            return self._loaded(self.shared.reads.read(key, self._load), detail)
+        finally:
+            self.load_seconds += time.monotonic() - started
+
+    def _loaded(self, body: bytes, detail: str) -> Fetched:
+        return Fetched(body, Outcome.LOADED, etag_of(body), detail)
+
+    def _served(
+        self, entry: Entry, left_ms: int | None, outcome: Outcome, detail: str = ""
+    ) -> Fetched:
+        # Both from Redis' own clock: what the entry was given, less what it has left.
+        ttl = None if left_ms is None else left_ms / 1000
+        age = None if ttl is None or entry.ttl_ms is None else max(0.0, entry.ttl_ms / 1000 - ttl)
+        return Fetched(entry.body, outcome, entry.etag, detail, ttl, age)
+
+
+def _jittered_ms(ttl_seconds: int | None) -> int | None:
+    if ttl_seconds is None:
+        return None
+    return int(ttl_seconds * 1000 * (1 - random.random() * JITTER))  # noqa: S311  # No secret.
+
+
+def _is_due(entry: Entry, left_ms: int | None, ttl_seconds: int | None) -> bool:
+    """Say whether the entry is in the last part of its life, in which it is refreshed ahead.
+
+    One that was stored under another CACHE_TTL, and would live too long, is as well.
+    """
+    if ttl_seconds is not None and (left_ms is None or left_ms > ttl_seconds * 1000):
+        return True
+    if left_ms is None or entry.ttl_ms is None:
+        return False
+    window_ms = max(entry.ttl_ms * REFRESH_WINDOW, entry.fill_seconds * 2000)
+    return left_ms < min(window_ms, entry.ttl_ms / 2)

@@ -1,0 +1,53 @@
+"""Sessions in Redis, behind the same circuit breaker as the lists.
+
+`cached_db` keeps sessions in the database and a copy of each in Redis. While Redis is left alone the
+database alone is asked. A copy that could not be replaced or deleted (a logout!) is deleted before
+this process uses Redis again.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django_redis.cache import RedisCache
+from redis.exceptions import RedisError
+
+from store.caching import process_cache
+from store.connections import NoConnectionFree
+
+T = TypeVar("T")
+
+
+class SessionCache(RedisCache):  # type: ignore[misc]  # django-redis is untyped.
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        return self._ask(
+            lambda: super(SessionCache, self).get(key, default, version), otherwise=default
+        )
+
+    def __contains__(self, key: str) -> bool:
+        return bool(self._ask(lambda: super(SessionCache, self).has_key(key), otherwise=False))
+
+    def set(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._change(key, lambda: super(SessionCache, self).set(key, value, *args, **kwargs))
+
+    def delete(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        return self._change(key, lambda: super(SessionCache, self).delete(key, *args, **kwargs))
+
+    def _ask(self, command: Callable[[], T], *, otherwise: T) -> T:
+        if process_cache.outage.lasts:
+            return otherwise
+        try:
+            return command()
+        except NoConnectionFree:
+            return otherwise
+        except RedisError as error:
+            process_cache.outage.begin(error)
+            return otherwise
+
+    def _change(self, key: str, command: Callable[[], Any]) -> Any:
+        try:
+            if not process_cache.outage.lasts:
+                return command()
+        except RedisError as error:
+            process_cache.outage.begin(error)
+        process_cache.outage.leave_outdated(str(self.make_key(key)))
+        return False

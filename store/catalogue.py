@@ -1,0 +1,139 @@
+"""The product lists: what they hold, and the one place where products and their cache meet."""
+
+import time
+from dataclasses import asdict, dataclass
+
+import orjson
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q, QuerySet
+
+from store import caching, keys
+from store.breaker import Breaker
+from store.caching import Fetched, Outcome
+from store.models import Product
+from store.writes import TableWatch
+
+ORDERINGS = ("id", "name", "price", "date_modified")
+MAX_LIMIT = 1000
+
+
+@dataclass(frozen=True)
+class ProductQuery:
+    """What of the catalogue is asked for; the default is all of it in id order."""
+
+    limit: int | None = None
+    offset: int = 0
+    search: str = ""
+    ordering: str = "id"
+    min_price: int | None = None
+    max_price: int | None = None
+
+    def normalised(self) -> str:
+        """Return the same text for every way of asking for the same list, "" for all products."""
+        if self == ALL_PRODUCTS:
+            return ""
+        asked = {name: value for name, value in asdict(self).items() if value != DEFAULTS[name]}
+        if (
+            self.search and self.search.isascii()
+        ):  # Databases disagree about the case of other letters.
+            asked["search"] = self.search.lower()
+        return orjson.dumps(asked, option=orjson.OPT_SORT_KEYS).decode()
+
+
+ALL_PRODUCTS = ProductQuery()
+DEFAULTS = asdict(ALL_PRODUCTS)
+
+
+@dataclass(frozen=True)
+class ProductList:
+    """A list of products as ready JSON in `fetched.body`, and how it was come by."""
+
+    fetched: Fetched
+    response_time_seconds: float
+
+
+def watch_writes() -> None:
+    """From now on every write to the product table makes the cached lists forget."""
+    _writes.install()
+
+
+def products_changed() -> None:
+    """Make the cached product lists forget what they hold.
+
+    Django's own writes, raw SQL included, do this by themselves once they are committed. Call it
+    after changing products in a way that Django does not see, such as another program's import.
+    """
+    caching.forget(keys.PRODUCT_LIST)
+
+
+_writes = TableWatch(Product._meta.db_table, products_changed)
+
+
+# For one process: what has just failed to answer is not waited for by everybody.
+_database = Breaker(
+    "The database",
+    failures=(OperationalError, InterfaceError),
+    # Looked up when it is called: `connection` stands for another one in each thread.
+    on_failure=lambda: connection.close(),
+)
+
+
+def list_products(query: ProductQuery) -> ProductList:
+    """Return the products that `query` asks for, read from the database.
+
+    Raises breaker.Unavailable if the database is down.
+    """
+    started = time.perf_counter()
+    body = load(query)
+    seconds = time.perf_counter() - started
+    fetched = Fetched(body, Outcome.LOADED, load_seconds=seconds)
+    return ProductList(fetched, seconds)
+
+
+def list_products_cached(query: ProductQuery) -> ProductList:
+    """Return the products that `query` asks for, from the cache if it has them.
+
+    A transaction that has written products reads its own writes, from the database. Raises
+    breaker.Unavailable if the database is down and no earlier list can be served.
+    """
+    if _writes.has_written():
+        return list_products(query)
+    started = time.perf_counter()
+    fetched = caching.fetch(
+        keys.PRODUCT_LIST,
+        lambda: load(query),
+        ttl_seconds=settings.CACHE_TTL,
+        query=query.normalised(),
+        may_store=connection.connection is None or connection.autocommit,
+    )
+    return ProductList(fetched, time.perf_counter() - started)
+
+
+def select(query: ProductQuery) -> QuerySet[Product]:
+    """Return the products that match `query`, ordered, ties broken by id; all pages of them."""
+    products = Product.objects.order_by(query.ordering, "id")
+    if query.search:
+        products = products.filter(
+            Q(name__icontains=query.search) | Q(description__icontains=query.search)
+        )
+    if query.min_price is not None:
+        products = products.filter(price__gte=query.min_price)
+    if query.max_price is not None:
+        products = products.filter(price__lte=query.max_price)
+    return products
+
+
+def load(query: ProductQuery) -> bytes:
+    """Return the products that `query` asks for as JSON; raises breaker.Unavailable."""
+    return _database.call(lambda: _read(query))
+
+
+def _read(query: ProductQuery) -> bytes:
+    end = None if query.limit is None else query.offset + query.limit
+    columns = ("id", "name", "description", "price", "date_created", "date_modified")
+    rows = select(query).values_list(*columns)[query.offset : end]
+    fields = ("id", "name", "desc", "price", "date_created", "date_modified")
+    return orjson.dumps(
+        [dict(zip(fields, row, strict=True)) for row in rows], option=orjson.OPT_UTC_Z
+    )

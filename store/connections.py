@@ -1,0 +1,63 @@
+"""Connections to Redis: one pool for each process and server, whatever its threads do first."""
+
+import threading
+from functools import cache
+from queue import Empty
+from typing import Any
+
+from django.conf import settings
+from django_redis.pool import ConnectionFactory
+from redis import BlockingConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+
+class NoConnectionFree(RedisError):
+    """All of REDIS_MAX_CONNECTIONS were in use for longer than a request may wait for one."""
+
+
+class WaitingPool(BlockingConnectionPool):
+    """Tells a pool that is too small, which is no outage, from a Redis that is down."""
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except RedisConnectionError as error:
+            if isinstance(error.__context__, Empty):
+                raise NoConnectionFree(
+                    f"all {self.max_connections} connections are in use"
+                ) from error
+            raise
+
+
+class OnePool(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyped.
+    """Makes one pool a URL; django-redis' own makes two if two threads come first at once."""
+
+    _making = threading.Lock()
+
+    def get_or_create_connection_pool(self, params: dict[str, Any]) -> Any:
+        with self._making:
+            return super().get_or_create_connection_pool(params)
+
+
+_making = threading.Lock()
+
+
+def queue_redis() -> Redis:
+    """Return this process' client of QUEUE_REDIS_URL, for what is no cache: baskets, locks.
+
+    It has the cache's short timeouts and retries nothing; its commands raise RedisError.
+    """
+    with _making:
+        return _client(settings.QUEUE_REDIS_URL)
+
+
+@cache
+def _client(url: str) -> Redis:
+    pool = WaitingPool.from_url(
+        url,
+        socket_connect_timeout=settings.REDIS_CONNECT_SECONDS,
+        socket_timeout=settings.REDIS_READ_SECONDS,
+        **settings.REDIS_POOL,
+    )
+    return Redis(connection_pool=pool)

@@ -1,0 +1,89 @@
+"""Bringing up the database itself: waiting for it, making it, one preparer at a time."""
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from django.conf import settings
+from django.db import OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+WAIT_SECONDS = 60.0
+LOCK_SECONDS = 300
+UNKNOWN_DATABASE = 1049  # ER_BAD_DB_ERROR
+# CR_CONNECTION_ERROR, CR_CONN_HOST_ERROR, CR_UNKNOWN_HOST, CR_SERVER_LOST, ER_SERVER_SHUTDOWN
+NOT_UP_YET = (2002, 2003, 2005, 2013, 1053)
+
+
+def wait_until_up(say: Callable[[str], object], seconds: float = WAIT_SECONDS) -> None:
+    """Wait until the MySQL server takes connections; raises its OperationalError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    waiting = False
+    while settings.MYSQL_HOST:
+        server = _server()
+        try:
+            server.ensure_connection()
+        except OperationalError as error:
+            if time.monotonic() > deadline or error.args[0] not in NOT_UP_YET:
+                raise
+            if not waiting:
+                say(f"Waiting for MySQL at {settings.MYSQL_HOST}:{settings.MYSQL_PORT} ...")
+            waiting = True
+            time.sleep(1)
+        else:
+            server.close()
+            return
+
+
+def describe(error: OperationalError) -> str:
+    """Say in one line what the database complained about, and which one it is."""
+    if not settings.MYSQL_HOST:
+        return f"SQLite: {error}"
+    return f"MySQL at {settings.MYSQL_HOST}:{settings.MYSQL_PORT}: {error.args[-1]}"
+
+
+def create_if_missing() -> str:
+    """Make the MySQL database unless it is there; return what was done, in a sentence."""
+    if not settings.MYSQL_HOST:
+        return f"SQLite: the database is the file {settings.DATABASES['default']['NAME']}."
+    name = settings.MYSQL_NAME
+    try:
+        connections["default"].ensure_connection()
+    except OperationalError as error:
+        if error.args[0] != UNKNOWN_DATABASE:
+            raise
+    else:
+        return f"The database {name} is there."
+    with closing(_server()) as server, server.cursor() as cursor:
+        quoted = server.ops.quote_name(name)
+        cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET utf8mb4")
+    return f"Made the database {name}."
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold a lock that all preparers of this database share, so that replicas may start together."""
+    if not settings.MYSQL_HOST:
+        settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
+        with (settings.VAR_DIR / "prepare.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        return
+    with closing(_server()) as server:  # Closing the connection frees the lock.
+        with server.cursor() as cursor:
+            cursor.execute("SELECT GET_LOCK(%s, %s)", [_lock_name(), LOCK_SECONDS])
+            if cursor.fetchone() != (1,):
+                raise OperationalError(f"another process has prepared for {LOCK_SECONDS} s")
+        yield
+
+
+def _lock_name() -> str:
+    return f"prepare {settings.MYSQL_NAME}"[:64]  # MySQL's longest name of a lock
+
+
+def _server() -> BaseDatabaseWrapper:
+    """Return a connection to the MySQL server itself, with no database chosen."""
+    server = connections.create_connection("default")
+    server.settings_dict = {**server.settings_dict, "NAME": ""}
+    return server

@@ -1,0 +1,44 @@
+"""Errors as users see them: JSON that says when to try again, and never a stack trace."""
+
+import logging
+import sys
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler as drf_exception_handler
+
+from store.basket import BasketFull, NotThere
+from store.breaker import RETRY_SECONDS, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+class ServiceUnavailable(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = "The store cannot answer at the moment. Please try again."
+    wait = int(RETRY_SECONDS)  # DRF makes a Retry-After header of it.
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Answer what is down with 503 and Retry-After, what a basket refuses, all else as DRF does."""
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("The database failed: %s", error, exc_info=error)
+        error = ServiceUnavailable()
+    elif isinstance(error, Unavailable):  # The breaker has logged it.
+        error = ServiceUnavailable()
+    elif isinstance(error, NotThere):
+        error = exceptions.NotFound(str(error))
+    elif isinstance(error, BasketFull):
+        error = exceptions.ValidationError({"detail": str(error)})
+    return drf_exception_handler(error, context)
+
+
+def server_error(_request: HttpRequest) -> HttpResponse:
+    """Answer what no view has caught; Django has logged it."""
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError | Unavailable):
+        body = {"detail": ServiceUnavailable.default_detail}
+        return JsonResponse(body, status=503, headers={"Retry-After": str(ServiceUnavailable.wait)})
+    return JsonResponse({"detail": "The store has made a mistake; it has been noted."}, status=500)

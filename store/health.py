@@ -1,0 +1,58 @@
+"""Probes: /healthz says that the process is alive, /readyz whether it can serve.
+
+Answered ahead of everything else, whatever Host header the prober sends and without a redirect to
+https, as platforms probe the container over plain HTTP by its address.
+"""
+
+from collections.abc import Callable
+
+from django.core.cache import caches
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django_redis.cache import RedisCache
+from redis.exceptions import RedisError
+
+
+class HealthMiddleware:
+    """Answers GET and HEAD of the two probes; everything else goes on."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.method in ("GET", "HEAD"):
+            if request.path == "/healthz":
+                return JsonResponse({"status": "alive"})
+            if request.path == "/readyz":
+                return readiness()
+        return self.get_response(request)
+
+
+def readiness() -> HttpResponse:
+    """Name the state of database and cache; 503 without the database, as only the cache can be missed."""
+    database, cache = database_state(), cache_state()
+    status = 200 if database == "ok" else 503
+    return JsonResponse({"database": database, "cache": cache}, status=status)
+
+
+def database_state() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return "down"
+    finally:
+        connection.close_if_unusable_or_obsolete()
+    return "ok"
+
+
+def cache_state() -> str:
+    cache = caches["default"]
+    if not isinstance(cache, RedisCache):
+        return "ok"
+    try:
+        cache.client.get_client().ping()
+    except RedisError:
+        return "down"
+    return "ok"

@@ -1,0 +1,57 @@
+"""What the headers of a cached list say about it.
+
+Cache-Status is RFC 9211; Age, ETag and If-None-Match are RFC 9111 and 9110; Server-Timing is W3C.
+"""
+
+import math
+
+from django.http.response import HttpResponseBase
+from django.utils.http import parse_etags
+from rest_framework.request import Request
+
+from store.caching import Fetched, Outcome
+from store.renderers import PageRenderer
+
+CACHE_NAME = "store"
+# Browsers and proxies may keep a list but have to ask each time: a write makes it old at once.
+CACHE_CONTROL = "no-cache"
+FORWARDED = {
+    Outcome.FILLED: "fwd=miss; stored",
+    Outcome.WAITED: "fwd=miss; collapsed",
+    Outcome.REFRESHED: "fwd=stale; stored",
+    Outcome.LOADED: "fwd=bypass",
+}
+
+
+def cache_status(fetched: Fetched) -> str:
+    """Return the value of Cache-Status for a list that was come by like `fetched`."""
+    parts = [CACHE_NAME, FORWARDED.get(fetched.outcome, "hit")]
+    if fetched.ttl_seconds is not None:
+        parts.append(f"ttl={math.floor(fetched.ttl_seconds)}")
+    if fetched.detail:
+        parts.append(f"detail={fetched.detail}")
+    return "; ".join(parts)
+
+
+def describe(response: HttpResponseBase, fetched: Fetched) -> None:
+    """Set the headers that say how `fetched` was come by and how it may be kept."""
+    response["Cache-Status"] = cache_status(fetched)
+    response["Cache-Control"] = CACHE_CONTROL
+    if fetched.etag:
+        response["ETag"] = fetched.etag
+    if fetched.age_seconds is not None and fetched.from_cache:
+        response["Age"] = str(int(fetched.age_seconds))
+    response["Server-Timing"] = (
+        f"cache;dur={fetched.cache_seconds * 1000:.2f}, db;dur={fetched.load_seconds * 1000:.2f}"
+    )
+
+
+def is_known(request: Request, fetched: Fetched) -> bool:
+    """Say whether the client has the list already, by its If-None-Match (weak comparison).
+
+    A page around the list has no tag, as no two are the same.
+    """
+    if not fetched.etag or isinstance(request.accepted_renderer, PageRenderer):
+        return False
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return "*" in known or fetched.etag in known or fetched.etag.removeprefix("W/") in known

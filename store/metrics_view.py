@@ -1,0 +1,51 @@
+"""GET /metrics: what `store.metrics` counts, for Prometheus, and only for those who may ask."""
+
+import os
+import re
+import struct
+import time
+from ipaddress import ip_address
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+# Only what comes through a proxy has one of these.
+FORWARDING_HEADERS = re.compile(
+    r"x-forwarded-.*|x-real-ip|forwarded|via|cf-connecting-ip|(true|x)-client-ip", re.IGNORECASE
+)
+STARTING_SECONDS = 0.1  # Longer than a worker takes from making its file to filling it.
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer in Prometheus' text format, added up over gunicorn's workers."""
+    if not may_ask(request):
+        return HttpResponse("METRICS_ALLOW does not name your address.\n", status=403)
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    try:
+        text = generate_latest(registry)
+    except struct.error:  # A worker that starts is just making its file, which is empty at first.
+        time.sleep(STARTING_SECONDS)
+        text = generate_latest(registry)
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
+
+
+def may_ask(request: HttpRequest) -> bool:
+    """Say whether METRICS_ALLOW names who is asking; whom an unknown proxy speaks for is unknown."""
+    forwarded = any(FORWARDING_HEADERS.fullmatch(header) for header in request.headers)
+    named = settings.TRUST_PROXY and request.headers.get("X-Forwarded-For", "").strip()
+    if forwarded and not named:
+        return False
+    try:
+        client = ip_address(request.META.get("REMOTE_ADDR", ""))
+    except ValueError:
+        return False
+    if forwarded and client.is_loopback:  # One proxy of this host behind another.
+        return False
+    return any(client in network for network in settings.METRICS_ALLOW)

@@ -1,0 +1,50 @@
+"""JSON answers around a list that is JSON already: it is put in place, never rendered again."""
+
+from typing import Any
+
+import orjson
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+
+from store.caching import Outcome
+from store.catalogue import ProductList
+
+
+class PageRenderer(BrowsableAPIRenderer):
+    """The page for people; it holds its reader's CSRF token and name, so no cache may keep it."""
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Any = None,
+    ) -> str:
+        page = str(super().render(data, accepted_media_type, renderer_context))
+        response = renderer_context["response"]
+        response["Cache-Control"] = "private, no-store"
+        del response["ETag"]  # It is the list's; each page differs from the next.
+        return page
+
+
+class ProductListRenderer(JSONRenderer):
+    """Renders a ProductList; everything else, such as an error, as DRF does."""
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Any = None,
+    ) -> bytes:
+        if not isinstance(data, ProductList):
+            return bytes(super().render(data, accepted_media_type, renderer_context))
+        from_cache = data.fetched.from_cache
+        head = {
+            "response_time": data.response_time_seconds,
+            "from_database": not from_cache,
+            "from_cache": from_cache,
+        }
+        if data.fetched.outcome is Outcome.STALE:
+            head["stale"] = True
+        answer = orjson.dumps(head)[:-1] + b',"results":' + data.fetched.body + b"}"
+        if self.get_indent(accepted_media_type or "", renderer_context or {}):
+            return orjson.dumps(orjson.loads(answer), option=orjson.OPT_INDENT_2)
+        return answer

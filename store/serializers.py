@@ -1,0 +1,63 @@
+import re
+from typing import Any
+
+from django.http import QueryDict
+from rest_framework import serializers
+
+from store.basket_lines import MAX_QUANTITY
+from store.catalogue import MAX_LIMIT, ORDERINGS, ProductQuery
+from store.models import MAX_PRICE, Product
+
+MAX_OFFSET = 2**31 - 1
+
+
+class ProductSerializer(serializers.ModelSerializer[Product]):
+    """A product as the API shows it; `description` is called `desc` there."""
+
+    desc = serializers.CharField(source="description", required=False, allow_blank=True)
+
+    class Meta:
+        model = Product
+        fields = ("id", "name", "desc", "price", "date_created", "date_modified")
+
+
+class PlainIntegerField(serializers.IntegerField):
+    """An integer in plain digits; Python's int() takes 1_000 and other alphabets' digits as well."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not re.fullmatch(r"-?[0-9]+", str(data)):
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
+
+class ProductQuerySerializer(serializers.Serializer[ProductQuery]):
+    """The query parameters of every product list; a bad one is a 400, an unknown one is ignored."""
+
+    limit = PlainIntegerField(required=False, min_value=1, max_value=MAX_LIMIT)
+    offset = PlainIntegerField(required=False, min_value=0, max_value=MAX_OFFSET)
+    search = serializers.CharField(required=False, allow_blank=True, max_length=100)
+    ordering = serializers.ChoiceField(
+        required=False, choices=[sign + name for name in ORDERINGS for sign in ("", "-")]
+    )
+    min_price = PlainIntegerField(required=False, min_value=0, max_value=MAX_PRICE)
+    max_price = PlainIntegerField(required=False, min_value=0, max_value=MAX_PRICE)
+
+    @classmethod
+    def parse(cls, parameters: QueryDict) -> ProductQuery:
+        """Return the query that the request's `parameters` describe; raises ValidationError (400)."""
+        serializer = cls(data=parameters.dict())
+        serializer.is_valid(raise_exception=True)
+        return ProductQuery(**serializer.validated_data)
+
+
+class QuantitySerializer(serializers.Serializer[int]):
+    """The body of a write to the basket."""
+
+    quantity = PlainIntegerField(min_value=1, max_value=MAX_QUANTITY)
+
+    @classmethod
+    def parse(cls, body: Any) -> int:
+        """Return the quantity that the request's `body` names; raises ValidationError (400)."""
+        serializer = cls(data=body)
+        serializer.is_valid(raise_exception=True)
+        return int(serializer.validated_data["quantity"])

@@ -1,0 +1,15 @@
+from django.urls import include, path
+from rest_framework.routers import SimpleRouter
+
+from store import views
+
+router = SimpleRouter()
+router.register("products", views.ProductViewSet)
+
+urlpatterns = [
+    path("", views.StoreView.as_view(), name="store"),
+    path("cached/", views.CachedStoreView.as_view(), name="store-cached"),
+    path("basket/", views.BasketView.as_view(), name="basket"),
+    path("basket/<int:product_id>/", views.BasketLineView.as_view(), name="basket-line"),
+    path("", include(router.urls)),
+]

@@ -1,0 +1,97 @@
+from dataclasses import asdict
+from typing import Any
+
+from django.middleware.csrf import get_token
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_control
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import ModelViewSet
+
+from store import basket, catalogue, http_caching
+from store.authentication import SessionWithCsrf
+from store.caching import Outcome
+from store.models import Product
+from store.pagination import ProductPagination
+from store.renderers import PageRenderer, ProductListRenderer
+from store.serializers import ProductQuerySerializer, ProductSerializer, QuantitySerializer
+
+
+class PublicListView(APIView):
+    """The same answer for everyone: no session or credentials are looked at."""
+
+    http_method_names = ["get", "head"]
+    authentication_classes = ()
+    permission_classes = ()
+    renderer_classes = (ProductListRenderer, PageRenderer)
+
+
+class StoreView(PublicListView):
+    """All products, read from the database on every request."""
+
+    def get(self, request: Request) -> Response:
+        query = ProductQuerySerializer.parse(request.query_params)
+        return Response(catalogue.list_products(query))
+
+
+class CachedStoreView(PublicListView):
+    """All products, from the cache; 201 if this request put them there."""
+
+    def get(self, request: Request) -> Response:
+        query = ProductQuerySerializer.parse(request.query_params)
+        products = catalogue.list_products_cached(query)
+        created = products.fetched.outcome is Outcome.FILLED
+        response = Response(products, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
+        http_caching.describe(response, products.fetched)
+        if http_caching.is_known(request, products.fetched):
+            response.data, response.status_code = None, status.HTTP_304_NOT_MODIFIED
+        return response
+
+
+class ProductViewSet(ModelViewSet[Product]):
+    """Products one by one: anyone reads, staff write."""
+
+    queryset = Product.objects.all()
+    serializer_class = ProductSerializer
+    pagination_class = ProductPagination
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        if self.action != "list":
+            return queryset
+        return catalogue.select(ProductQuerySerializer.parse(self.request.query_params))
+
+
+@method_decorator(cache_control(private=True, no_store=True), name="dispatch")
+class VisitorView(APIView):
+    """For what is one visitor's own; anonymous ones need a CSRF token to write, too."""
+
+    authentication_classes = (SessionWithCsrf,)
+    permission_classes = ()
+
+    @property
+    def visitor(self) -> basket.Visitor:
+        return basket.Visitor(self.request.session, self.request.user.pk)
+
+
+class BasketView(VisitorView):
+    """The visitor's basket: what is in it and what it costs; DELETE empties it."""
+
+    def get(self, request: Request) -> Response:
+        get_token(request._request)  # Sends the cookie that writing needs.
+        return Response(asdict(basket.read(self.visitor)))
+
+    def delete(self, request: Request) -> Response:
+        return Response(asdict(basket.empty(self.visitor)))
+
+
+class BasketLineView(VisitorView):
+    """One product in the visitor's basket: PUT {"quantity": 1 to 99} sets it, DELETE takes it out."""
+
+    def put(self, request: Request, product_id: int) -> Response:
+        quantity = QuantitySerializer.parse(request.data)
+        return Response(asdict(basket.put(self.visitor, product_id, quantity)))
+
+    def delete(self, request: Request, product_id: int) -> Response:
+        return Response(asdict(basket.remove(self.visitor, product_id)))

@@ -1,0 +1,103 @@
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+
+from tests import servers
+
+servers.prepare_environment()
+os.environ["DJANGO_SETTINGS_MODULE"] = "simple_django_redis.settings"
+django.setup()
+# The workers of a parallel run would inherit it, and load the settings before they have servers.
+del os.environ["DJANGO_SETTINGS_MODULE"]
+
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
+from django.core.cache import caches
+from django.db import connection
+from django.test import Client
+from redis import Redis
+
+from store import basket_lines, catalogue, demo
+from store.caching import process_cache
+from store.models import Product
+from tests.processes import StoreProcess
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not settings.MYSQL_HOST:
+        reason = "no MySQL or MariaDB: set MYSQL_HOST, or ENGINES=servers with mariadbd on the PATH"
+        for item in items:
+            if item.get_closest_marker("mysql"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """SQLite's test database is a file, so that the processes that tests start can open it."""
+    if not settings.MYSQL_HOST:
+        connection.settings_dict["TEST"]["NAME"] = settings.VAR_DIR / "db.sqlite3"
+
+
+@pytest.fixture
+def redis() -> Redis:
+    """A connection to the Redis server that the suite runs on."""
+    return Redis.from_url(settings.REDIS_URL)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> Iterator[None]:
+    """Each test begins with nothing cached and no outage; only keys of this suite are touched."""
+    process_cache.outage.try_to_end()
+    catalogue._database.reset()
+    basket_lines.breaker.reset()
+    with Redis.from_url(settings.REDIS_URL) as client:
+        for key in client.scan_iter(f"{settings.PROJECT_NAME}:*"):
+            client.delete(key)
+    yield
+    caches["default"].close()
+
+
+@pytest.fixture
+def books(transactional_db: None) -> list[Product]:
+    """Three products: Book A for 1000, Book B for 2000, Book C without a price."""
+    return [
+        Product.objects.create(name="Book A", description="book A description", price=1000),
+        Product.objects.create(name="Book B", description="book B description", price=2000),
+        Product.objects.create(name="Book C", description="a third one", price=None),
+    ]
+
+
+@pytest.fixture
+def demo_books(transactional_db: None) -> int:
+    """The demo catalogue; returns how many products it has."""
+    return sum(demo.store_in_batches(demo.books()))
+
+
+@pytest.fixture
+def editor(transactional_db: None) -> Client:
+    """A client of a staff user who may add, change and delete products."""
+    user = User.objects.create_user("editor", password="secret", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__model="product"))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def open_store(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., StoreProcess]]:
+    """Start gunicorn on the test database; `open_store(CACHE_TTL="5")` sets variables for it."""
+    opened: list[StoreProcess] = []
+
+    def open_one(*arguments: str, **variables: Any) -> StoreProcess:
+        store = StoreProcess(tmp_path / f"store-{len(opened)}.log", arguments, variables)
+        opened.append(store)
+        store.wait_until_open()
+        return store
+
+    yield open_one
+    for store in opened:
+        store.close()

@@ -1,0 +1,84 @@
+"""The store as users run it: gunicorn with the project's own configuration, in its own processes."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+from tests.servers import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+OPEN_TIMEOUT_SECONDS = 30
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """Return an environment that says nothing about servers; only the coverage goes on counting."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {**kept, "PATH": os.environ["PATH"], **variables}
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class StoreProcess:
+    """A gunicorn master with its workers; what it prints is in `log`."""
+
+    def __init__(self, log: Path, arguments: tuple[str, ...], variables: dict[str, Any]) -> None:
+        self.log = log
+        self.port = free_port()
+        command = [sys.executable, "-m", "gunicorn", "simple_django_redis.wsgi", *arguments]
+        environment = {**os.environ, "PORT": str(self.port)}
+        if {"REDIS_URL", "QUEUE_REDIS_URL"} & variables.keys():
+            # A test of what an outage of Redis costs: what holds for users holds for this process.
+            del environment["CACHE_BUDGET_SECONDS"]
+        environment |= variables
+        if "MYSQL_HOST" in environment:
+            environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def wait_until_open(self) -> None:
+        deadline = time.monotonic() + OPEN_TIMEOUT_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if self.get("/healthz").status == 200:
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(f"the store did not open:\n{self.log.read_text()}")
+
+    def get(
+        self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET"
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def close(self) -> int:
+        """Ask gunicorn to stop, wait for it and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)

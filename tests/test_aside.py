@@ -1,0 +1,469 @@
+"""The algorithm itself, step by step, on a real Redis: two `Aside` are two processes."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.conf import settings
+from redis import Redis
+from redis.exceptions import RedisError
+
+from store import keys
+from store.breaker import Unavailable
+from store.caching.aside import Aside
+from store.caching.fetched import Item, Limits, Outcome
+from store.caching.outage import Outage
+from store.caching.redis_entries import RedisEntries
+from store.connections import NoConnectionFree, WaitingPool
+
+pytestmark = pytest.mark.engines
+
+LIMITS = Limits(wait_seconds=5, lease_seconds=5, budget_seconds=10, command_seconds=0.1)
+MAIN = Item("product", "", keys.entry_keys("product"), ttl_seconds=60, stale_seconds=60)
+
+
+def limits(**changes: float) -> Limits:
+    return Limits(**{**LIMITS.__dict__, **changes})
+
+
+def item(**changes) -> Item:
+    return Item(**{**MAIN.__dict__, **changes})
+
+
+processes: list[Aside] = []
+
+
+def process() -> Aside:
+    entries = RedisEntries()
+    renew = lambda: entries.renew(["product"])  # noqa: E731
+    processes.append(Aside(entries, Outage(lambda: entries.forget("product"), renew)))
+    return processes[-1]
+
+
+@pytest.fixture(autouse=True)
+def no_outage_outlives_its_test():
+    yield
+    while processes:
+        processes.pop().outage._began = None
+
+
+class Loader:
+    """Returns b"1", b"2", ... and can be held between reading and returning."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.reached = threading.Event()
+        self.released = threading.Event()
+        self.released.set()
+
+    def hold(self) -> None:
+        self.reached.clear()
+        self.released.clear()
+
+    def __call__(self) -> bytes:
+        self.calls += 1
+        body = str(self.calls).encode()
+        self.reached.set()
+        assert self.released.wait(30)
+        return body
+
+
+@pytest.fixture
+def load() -> Loader:
+    return Loader()
+
+
+@pytest.fixture
+def in_background():
+    with ThreadPoolExecutor(8) as pool:
+        yield pool.submit
+
+
+def never() -> bytes:
+    raise AssertionError("the source was read")
+
+
+def key(name: str) -> str:
+    return f"{settings.PROJECT_NAME}:1:{name}"
+
+
+def test_a_value_is_loaded_once_and_then_served(load):
+    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.FILLED
+    hit = process().fetch(MAIN, never, LIMITS)
+    assert (hit.outcome, hit.body) == (Outcome.HIT, b"1")
+
+
+def test_a_reader_that_is_held_between_load_and_store_cannot_store_what_is_old(load, in_background):
+    load.hold()
+    slow = in_background(process().fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    process().forget("product")
+    load.released.set()
+
+    assert slow.result().outcome is Outcome.LOADED  # It came before the write, and may answer so.
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+
+
+def test_a_held_reader_cannot_overwrite_a_newer_entry(load, in_background):
+    load.hold()
+    slow = in_background(process().fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    process().forget("product")
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).outcome is Outcome.FILLED
+    load.released.set()
+    slow.result()
+
+    assert process().fetch(MAIN, never, LIMITS).body == b"new"
+
+
+def test_an_invalidation_frees_the_lock(load, in_background):
+    load.hold()
+    slow = in_background(process().fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    process().forget("product")
+    # It would wait for 5 s and then not be the one who fills, had it to wait for the lease.
+    filled = process().fetch(MAIN, lambda: b"new", limits(wait_seconds=0.5))
+    load.released.set()
+    slow.result()
+    assert filled.outcome is Outcome.FILLED
+
+
+def test_a_filler_that_outlives_its_lease_can_neither_store_nor_release(
+    load, in_background, redis: Redis
+):
+    load.hold()
+    slow = in_background(process().fetch, MAIN, load, limits(lease_seconds=0.05))
+    assert load.reached.wait(30)
+    other = Loader()
+    other.hold()
+    second = in_background(process().fetch, MAIN, other, LIMITS)
+    assert other.reached.wait(30)  # The lease is over, and another has claimed the fill.
+    load.released.set()
+    assert slow.result().outcome is Outcome.LOADED
+    assert slow.result().detail == "not-stored"
+    assert redis.exists(key("product:lock"))  # the other's
+
+    other.released.set()
+    assert second.result().outcome is Outcome.FILLED
+    assert not redis.exists(key("product:lock"))
+
+
+def test_a_loader_that_fails_frees_the_lock_for_the_next(redis: Redis):
+    def fail() -> bytes:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        process().fetch(MAIN, fail, LIMITS)
+    assert not redis.exists(key("product:lock"))
+    assert process().fetch(MAIN, lambda: b"x", LIMITS).outcome is Outcome.FILLED
+
+
+def test_threads_of_one_process_share_a_fill(load, in_background):
+    one_process = process()
+    load.hold()
+    first = in_background(one_process.fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    others = [in_background(one_process.fetch, MAIN, never, LIMITS) for _ in range(5)]
+    load.released.set()
+    assert first.result().outcome is Outcome.FILLED
+    assert {one.result().outcome for one in others} <= {Outcome.WAITED, Outcome.HIT}
+    assert {one.result().body for one in others} == {b"1"}
+
+
+def test_a_request_after_a_write_does_not_share_a_fill_from_before_it(load, in_background):
+    one_process = process()
+    load.hold()
+    slow = in_background(one_process.fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    one_process.forget("product")
+    assert one_process.fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+    load.released.set()
+    assert slow.result().body == b"1"
+
+
+def test_a_process_waits_for_the_fill_of_another(load, in_background):
+    load.hold()
+    first = in_background(process().fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    waiter = in_background(process().fetch, MAIN, never, LIMITS)
+    load.released.set()
+    assert first.result().outcome is Outcome.FILLED
+    assert waiter.result().outcome in (Outcome.WAITED, Outcome.HIT)
+    assert waiter.result().body == b"1"
+
+
+def test_waiting_does_not_spin(load, in_background):
+    load.hold()
+    first = in_background(process().fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    pauses: list[float] = []
+    waiting = process()
+    waiting.sleep = pauses.append  # Without any pause it polls as fast as it can ...
+    gave_up = waiting.fetch(MAIN, lambda: b"own", limits(wait_seconds=0.2))
+    load.released.set()
+    first.result()
+    assert gave_up.outcome is Outcome.LOADED
+    assert pauses[0] == 0.005  # ... but it asks for these.
+    assert max(pauses) == 0.05
+
+
+def test_one_request_refreshes_ahead_while_others_are_served(load, in_background, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    redis.pexpire(key("product"), 3000)  # of 60 s: the last part of its life
+    load.hold()
+    refresher = in_background(process().fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    others = [process().fetch(MAIN, never, LIMITS) for _ in range(3)]
+    load.released.set()
+
+    assert {(one.outcome, one.body) for one in others} == {(Outcome.HIT, b"1")}
+    assert (refresher.result().outcome, refresher.result().body) == (Outcome.REFRESHED, b"2")
+    assert process().fetch(MAIN, never, LIMITS).body == b"2"
+    assert redis.pttl(key("product")) > 50_000
+
+
+def test_a_refresh_that_fails_leaves_the_entry_served(load, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    redis.pexpire(key("product"), 3000)
+
+    def down() -> bytes:
+        raise Unavailable
+
+    assert process().fetch(MAIN, down, LIMITS).body == b"1"
+
+
+def test_entries_expire_apart_and_never_after_their_ttl(load, redis: Redis):
+    lives = set()
+    for _ in range(30):
+        redis.delete(key("product"))
+        process().fetch(MAIN, load, LIMITS)
+        lives.add(redis.pttl(key("product")))
+    assert max(lives) <= 60_000
+    assert min(lives) > 53_000
+    assert max(lives) - min(lives) > 1_000
+
+
+def test_the_last_good_value_bridges_an_outage_of_the_source(load, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    redis.delete(key("product"))  # It has expired.
+
+    def down() -> bytes:
+        raise Unavailable
+
+    stale = process().fetch(MAIN, down, LIMITS)
+    assert (stale.outcome, stale.body) == (Outcome.STALE, b"1")
+    process().forget("product")
+    with pytest.raises(Unavailable):
+        process().fetch(MAIN, down, LIMITS)
+
+
+@pytest.mark.parametrize("name", ["product", "product:lock", "product:stale"])
+@pytest.mark.parametrize("kind", ["list", "garbage"])
+def test_whatever_lies_under_a_key_is_replaced(name, kind, load, redis: Redis):
+    if kind == "list":
+        redis.rpush(key(name), "x")
+    else:
+        redis.set(key(name), b"\x80\x04garbage\n\xff")
+    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.FILLED
+    assert process().fetch(MAIN, never, LIMITS).body == b"1"
+
+
+@pytest.mark.parametrize("kind", ["list", "garbage"])
+def test_whatever_lies_under_the_generation_does_no_harm(kind, load, redis: Redis):
+    name = f"{settings.PROJECT_NAME}:0:product:generation"
+    if kind == "list":
+        redis.rpush(name, "x")
+    else:
+        redis.set(name, b"\xff\x00garbage")
+    bodies = [process().fetch(MAIN, load, LIMITS).body for _ in range(2)]
+    assert bodies[0] == b"1"
+    process().forget("product")
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+    assert process().fetch(MAIN, never, LIMITS).body == b"new"
+
+
+def test_variants_that_share_a_slot_never_get_each_others_value(load):
+    names = keys.entry_keys("product", "a query", 10)
+    one, other = item(query="one", names=names), item(query="other", names=names)
+    for _ in range(2):
+        assert process().fetch(one, lambda: b"1", LIMITS).body == b"1"
+        assert process().fetch(other, lambda: b"2", LIMITS).body == b"2"
+
+
+def test_a_request_over_its_budget_reads_the_source(load):
+    spent = process().fetch(MAIN, load, limits(budget_seconds=0.05))
+    assert (spent.outcome, spent.detail) == (Outcome.LOADED, "cache-slow")
+
+
+def test_a_refresh_that_is_over_budget_leaves_the_entry_served(load, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    redis.pexpire(key("product"), 3000)
+    slow = limits(budget_seconds=0.1 + 1e-6)  # Room for one command, and then for no other.
+    assert process().fetch(MAIN, never, slow).outcome is Outcome.HIT
+
+
+def test_what_a_transaction_reads_is_shared_with_nobody(load, in_background):
+    cut_off = failing("read")
+    cut_off.fetch(MAIN, load, LIMITS)
+    load.hold()
+    in_transaction = in_background(cut_off.fetch, MAIN, load, LIMITS, may_store=False)
+    assert load.reached.wait(30)
+    assert cut_off.fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+    load.released.set()
+    assert in_transaction.result().body == b"2"
+
+
+def test_the_end_of_a_leading_thread_is_its_own(in_background):
+    reads = process().reads
+    reached, released = threading.Event(), threading.Event()
+
+    def die() -> bytes:
+        reached.set()
+        assert released.wait(30)
+        raise SystemExit
+
+    first = in_background(reads.read, "key", lambda: b"running")
+    first.result()
+    leader = in_background(reads.read, "key", die)
+    assert reached.wait(30)
+    others = [in_background(reads.read, "key", lambda: b"own") for _ in range(3)]
+    wait_until(lambda: len(reads._next) == 1)
+    released.set()
+    with pytest.raises(SystemExit):
+        leader.result()
+    assert {one.result() for one in others} == {b"own"}
+
+
+def test_a_fork_leaves_the_child_no_flight_to_wait_for(load, in_background):
+    parent = process()
+    load.hold()
+    held = in_background(parent.reads.read, "key", load)
+    assert load.reached.wait(30)
+    with parent.outage._lock:
+        parent.start_over()  # as os.register_at_fork has it done in the child
+        assert parent.reads.read("key", lambda: b"own") == b"own"
+        assert not parent.outage._lock.locked()
+    load.released.set()
+    held.result()
+
+
+def test_all_connections_in_use_is_no_outage(load):
+    busy = process()
+
+    def none_free(*arguments: object) -> object:
+        raise NoConnectionFree
+
+    busy.entries.read = none_free
+    assert busy.fetch(MAIN, load, LIMITS).detail == "cache-slow"
+    assert not busy.outage.lasts
+
+
+def test_a_pool_that_is_too_small_says_so():
+    url = settings.REDIS_URL
+    pool = WaitingPool.from_url(url, max_connections=1, timeout=0.05)
+    taken = pool.get_connection()
+    with pytest.raises(NoConnectionFree, match="all 1 connections"):
+        pool.get_connection()
+    pool.release(taken)
+    pool.disconnect()
+
+
+def test_an_entry_from_before_a_lifetime_was_set_is_refreshed(load):
+    process().fetch(item(ttl_seconds=None), load, LIMITS)
+    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.REFRESHED
+
+
+def test_a_family_that_no_outage_would_heal_is_refused():
+    with pytest.raises(ValueError, match="FAMILIES"):
+        keys.entry_keys("prices")
+
+
+def test_a_claim_that_came_to_nothing_is_given_up(load, redis: Redis):
+    slow = process()
+    put_never = Limits(5, 5, budget_seconds=10, command_seconds=0.1)
+    entries = slow.entries
+
+    def claim_slowly(*arguments, **keywords):
+        claim = RedisEntries.claim(entries, *arguments, **keywords)
+        object.__setattr__(put_never, "budget_seconds", 0.0)  # From here on all is too much.
+        return claim
+
+    entries.claim = claim_slowly
+    assert slow.fetch(MAIN, load, put_never).detail == "not-stored"
+    assert not redis.exists(key("product:lock"))
+
+
+def failing(method: str) -> Aside:
+    broken = process()
+
+    def fail(*arguments: object, **keywords: object) -> object:
+        raise RedisError(method)
+
+    setattr(broken.entries, method, fail)
+    return broken
+
+
+@pytest.mark.parametrize("method", ["read", "make_generation", "claim", "put"])
+def test_redis_failing_at_any_step_ends_in_an_answer_from_the_source(method, load):
+    broken = failing(method)
+    assert broken.fetch(MAIN, load, LIMITS).outcome is Outcome.LOADED
+    assert load.calls == 1
+    assert broken.outage.lasts
+    assert broken.fetch(MAIN, load, LIMITS).detail == "cache-down"
+
+
+def test_an_outage_ends_with_new_generations(load):
+    process().fetch(MAIN, load, LIMITS)
+    cut_off = failing("read")
+    cut_off.fetch(MAIN, load, LIMITS)
+    # Another process' write could not be announced meanwhile: what Redis holds may be old.
+    assert cut_off.outage.try_to_end()
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+
+
+def test_a_lost_invalidation_is_made_up_for_before_the_cache_is_used_again(load):
+    process().fetch(MAIN, load, LIMITS)
+    writer = failing("forget")
+    writer.forget("product")
+    assert writer.outage.owes_an_invalidation
+    assert writer.fetch(MAIN, lambda: b"new", LIMITS).body == b"new"  # past the cache
+    assert process().fetch(MAIN, never, LIMITS).body == b"1"  # Others cannot know yet.
+    writer.forget("product")  # postponed as well
+    assert not writer.outage.try_to_end()
+    del writer.entries.forget  # Redis can be reached again.
+    assert writer.outage.try_to_end()
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+
+
+def test_shared_reads_begin_after_all_who_share_them_have_asked(in_background):
+    reads = process().reads
+    versions: list[int] = []
+    first_reads, release = threading.Event(), threading.Event()
+
+    def load_first() -> bytes:
+        first_reads.set()
+        assert release.wait(30)
+        return b"first"
+
+    def load_later() -> bytes:
+        versions.append(1)
+        return b"later"
+
+    first = in_background(reads.read, "key", load_first)
+    assert first_reads.wait(30)
+    later = [in_background(reads.read, "key", load_later) for _ in range(4)]
+    wait_until(lambda: len(reads._next) == 1)
+    release.set()
+    assert first.result() == b"first"
+    assert {one.result() for one in later} == {b"later"}
+    assert 1 <= len(versions) <= 4
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = threading.Event()
+    for _ in range(500):
+        if condition():
+            return
+        deadline.wait(0.01)
+    raise AssertionError("it did not happen in time")

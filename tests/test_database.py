@@ -1,0 +1,113 @@
+"""Making and preparing the database, which several replicas may do at the same time."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.db import OperationalError, connection
+
+from store import database
+from tests.processes import ROOT, clean_environment
+from tests.servers import free_port, temporary_folder
+
+
+def start(*command: str, **variables: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def missing_database(settings, db):
+    name = f"store_{os.getpid()}_{free_port()}"
+    yield name
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+
+
+@pytest.mark.mysql
+def test_create_database_makes_it_with_utf8mb4_and_then_says_it_is_there(missing_database):
+    made, _ = start("create_database", MYSQL_NAME=missing_database).communicate(timeout=60)
+    assert made == f"Made the database {missing_database}.\n"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT default_character_set_name FROM information_schema.schemata"
+            " WHERE schema_name = %s",
+            [missing_database],
+        )
+        assert cursor.fetchone() == ("utf8mb4",)
+    again, _ = start("create_database", MYSQL_NAME=missing_database).communicate(timeout=60)
+    assert again == f"The database {missing_database} is there.\n"
+
+
+@pytest.mark.mysql
+def test_two_replicas_that_start_at_once_prepare_the_store_once(missing_database):
+    replicas = [start("prepare", MYSQL_NAME=missing_database) for _ in range(3)]
+    outputs = [replica.communicate(timeout=120)[0] for replica in replicas]
+    assert [replica.returncode for replica in replicas] == [0, 0, 0], outputs
+    assert sum("The store has 234 products." in output for output in outputs) == 1
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT COUNT(*) FROM {missing_database}.store_product")
+        assert cursor.fetchone() == (234,)
+
+
+def test_two_processes_prepare_one_sqlite_file_once():
+    folder = str(temporary_folder())
+    replicas = [
+        subprocess.Popen(
+            [sys.executable, "manage.py", "prepare"],
+            cwd=ROOT,
+            env=clean_environment(VAR_DIR=folder),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    outputs = [replica.communicate(timeout=120)[0] for replica in replicas]
+    assert [replica.returncode for replica in replicas] == [0, 0, 0], outputs
+    assert sum("The store has 234 products." in output for output in outputs) == 1
+
+
+@pytest.mark.mysql
+def test_the_connection_is_strict_utf8mb4_and_read_committed(db):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@sql_mode, @@character_set_connection")
+        sql_mode, charset = cursor.fetchone()
+        cursor.execute("SELECT @@transaction_isolation" if is_mysql() else "SELECT @@tx_isolation")
+        assert cursor.fetchone() == ("READ-COMMITTED",)
+    assert "STRICT_ALL_TABLES" in sql_mode
+    assert charset == "utf8mb4"
+
+
+def is_mysql() -> bool:
+    return not connection.mysql_is_mariadb
+
+
+@pytest.mark.mysql
+def test_waiting_for_a_server_that_stays_down_ends_with_its_error(settings, db):
+    said: list[str] = []
+    settings.DATABASES["default"]["PORT"], port = free_port(), settings.DATABASES["default"]["PORT"]
+    try:
+        with pytest.raises(OperationalError):
+            database.wait_until_up(said.append, seconds=0.5)
+    finally:
+        settings.DATABASES["default"]["PORT"] = port
+    assert len(said) == 1
+    assert said[0].startswith("Waiting for MySQL at ")
+
+
+@pytest.mark.mysql
+def test_a_wrong_password_is_not_waited_for(settings, db):
+    password = settings.DATABASES["default"]["PASSWORD"]
+    settings.DATABASES["default"]["PASSWORD"] = "wrong"
+    try:
+        with pytest.raises(OperationalError, match="Access denied"):
+            database.wait_until_up(lambda line: None)
+    finally:
+        settings.DATABASES["default"]["PASSWORD"] = password

@@ -1,0 +1,64 @@
+import signal
+import time
+
+import pytest
+
+pytestmark = pytest.mark.engines
+
+
+def test_healthz_touches_nothing(client):
+    # Without the `db` fixture any query would fail.
+    response = client.get("/healthz", headers={"host": "10.0.0.7:8000"})
+    assert (response.status_code, response.json()) == (200, {"status": "alive"})
+
+
+@pytest.mark.django_db
+def test_readyz_names_database_and_cache(client):
+    response = client.get("/readyz", headers={"host": "10.0.0.7:8000"})
+    assert (response.status_code, response.json()) == (200, {"database": "ok", "cache": "ok"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_head_has_the_headers_of_get_and_no_body(open_store):
+    store = open_store("--workers", "1")
+    for path in ("/healthz", "/store/", "/store/cached/", "/static/admin/css/base.css"):
+        assert store.get(path).body
+        head = store.get(path, method="HEAD")
+        assert head.body == b""
+        assert int(head.headers["Content-Length"]) > 0
+    assert "no-body response" not in store.log.read_text()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reload_by_sighup_keeps_the_store_open(open_store):
+    store = open_store("--workers", "2")
+    store.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while "Handling signal: hup" not in store.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)  # The new workers are starting, the old ones are leaving.
+    assert store.get("/store/").status == 200
+    assert store.process.poll() is None
+
+
+@pytest.mark.django_db
+def test_the_root_leads_to_the_store(client):
+    assert client.get("/")["Location"] == "/store/"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.django_db
+def test_probes_are_not_redirected_to_https(client, settings, path):
+    settings.SECURE_SSL_REDIRECT = True
+    assert client.get(path).status_code == 200
+    assert client.get("/store/").status_code == 301
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cache_that_is_down_is_reported_but_the_store_is_ready(client, settings):
+    down = {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}
+    settings.CACHES = {**settings.CACHES, "default": down}
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (200, {"database": "ok", "cache": "down"})
+    assert client.get("/store/cached/").status_code == 200

@@ -1,0 +1,348 @@
+"""/metrics: right over several workers, no files that pile up, not for strangers."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
+from pathlib import Path
+
+import psutil
+import pytest
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+
+from store import keys
+from store.caching import Outcome
+from store.models import Product
+from tests.processes import StoreProcess
+from tests.servers import free_port
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+
+CACHED = "/store/cached/"
+OUTCOMES = {outcome.value for outcome in Outcome} | {"error"}
+RESULTS = {"done", "postponed"}
+WORKERS = 2
+FORWARDED = [
+    {"X-Forwarded-For": "203.0.113.9"},
+    {"X-Forwarded-For": "127.0.0.1"},
+    {"X-Forwarded-For": "::1"},
+    {"X-Forwarded-For": ""},
+    {"X-Forwarded-For": "203.0.113.9, 127.0.0.1"},
+    {"X-Forwarded-Host": "example.com"},
+    {"X-Forwarded-Proto": "https"},
+    {"X-Forwarded-Port": "443"},
+    {"X-Forwarded-Server": "proxy"},
+    {"X-Real-IP": "203.0.113.9"},
+    {"Forwarded": "for=203.0.113.9"},
+    {"Via": "1.1 proxy"},
+    {"CF-Connecting-IP": "203.0.113.9"},
+    {"True-Client-IP": "203.0.113.9"},
+    {"X-Client-IP": "203.0.113.9"},
+]
+by_proxy = pytest.mark.parametrize("headers", FORWARDED, ids=lambda headers: str(headers))
+
+
+@pytest.fixture
+def store(open_store: Callable[..., StoreProcess], tmp_path: Path) -> StoreProcess:
+    """The store with two workers; what it puts into the temporary folder is in `tmp_path`."""
+    return open_store(TMPDIR=str(tmp_path), WEB_CONCURRENCY=str(WORKERS))
+
+
+Samples = dict[tuple[str, frozenset], float]
+
+
+def samples_of(text: str) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def scrape(store: StoreProcess) -> Samples:
+    answer = store.get("/metrics")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    return samples_of(answer.body.decode())
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples.get((name, frozenset(labels.items())), 0.0)
+
+
+def total(samples: Samples, name: str) -> float:
+    return sum(found for (sample, _), found in samples.items() if sample == name)
+
+
+def folders(tmp_path: Path) -> list[Path]:
+    return list(tmp_path.glob("store-metrics-*"))
+
+
+def slots(tmp_path: Path) -> set[str]:
+    """Return the slots that the files of the one store below `tmp_path` are named by."""
+    (folder,) = folders(tmp_path)
+    return {re.fullmatch(r"\w+_(\w+)\.db", file.name)[1] for file in folder.iterdir()}
+
+
+def worker_pids(store: StoreProcess) -> list[int]:
+    return sorted(worker.pid for worker in psutil.Process(store.process.pid).children())
+
+
+def are_replaced(store: StoreProcess, gone: list[int]) -> bool:
+    pids = worker_pids(store)
+    return len(pids) == WORKERS and not set(gone) & set(pids)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def use_all_workers(store: StoreProcess, tmp_path: Path) -> int:
+    """Read the cached list until every worker has counted something; return how many reads."""
+    (folder,) = folders(tmp_path)
+    sent = 0
+    with ThreadPoolExecutor(8) as executor:
+        while len(list(folder.glob("counter_*.db"))) < WORKERS:
+            assert sent < 2000
+            for status in executor.map(lambda _: store.get(CACHED).status, range(40)):
+                assert status in (200, 201)
+                sent += 1
+    return sent
+
+
+# --- Right counts ---------------------------------------------------------------------------------
+
+
+def test_counts_add_up_over_the_workers_whoever_answers(store, books, tmp_path):
+    sent = use_all_workers(store, tmp_path)
+    assert slots(tmp_path) == {"0", "1"}
+    found = [scrape(store) for _ in range(6)]
+    assert {total(samples, "store_cache_requests_total") for samples in found} == {sent}
+    assert all(samples == found[0] for samples in found)
+
+
+def counted(client, since: Samples | None = None) -> Samples:
+    """Return what this process has counted, less what it had counted before."""
+    samples = samples_of(client.get("/metrics").text)
+    return {key: found - (since or {}).get(key, 0.0) for key, found in samples.items()}
+
+
+def test_the_hit_ratio_can_be_computed(client, books):
+    before = counted(client)
+    for _ in range(10):
+        client.get(CACHED)
+    samples = counted(client, before)
+
+    def count(*outcomes: str) -> float:
+        return sum(
+            value(samples, "store_cache_requests_total", family="product", outcome=outcome)
+            for outcome in outcomes
+        )
+
+    assert count("miss") == 1
+    assert count("hit", "wait", "stale") / count(*OUTCOMES) == 0.9
+
+
+def test_a_fill_tells_its_time_and_size(client, books):
+    before = counted(client)
+    size = len(client.get(CACHED).content)
+    samples = counted(client, before)
+    assert value(samples, "store_cache_fill_seconds_count", family="product") == 1
+    assert 0 < value(samples, "store_cache_fill_seconds_sum", family="product") < 5
+    assert value(samples, "store_cache_entry_bytes_count", family="product") == 1
+    assert 0.5 * size < value(samples, "store_cache_entry_bytes_sum", family="product") < size
+
+
+def test_waits_and_their_time_are_counted(store, books, redis, settings):
+    store.get(CACHED)
+    generation = redis.get(f"{settings.PROJECT_NAME}:0:product:generation")
+    redis.delete(f"{settings.PROJECT_NAME}:1:product")
+    # Somebody else fills it, for a third of a second.
+    redis.set(f"{settings.PROJECT_NAME}:1:product:lock", generation + b"f" * 32, px=300)
+    with ThreadPoolExecutor(4) as executor:
+        answers = list(executor.map(lambda _: store.get(CACHED), range(4)))
+    samples = scrape(store)
+    waited = sum("collapsed" in answer.headers["Cache-Status"] for answer in answers)
+    assert value(samples, "store_cache_requests_total", family="product", outcome="wait") == waited
+    assert value(samples, "store_cache_wait_seconds_count", family="product") >= waited
+    if waited:
+        assert value(samples, "store_cache_wait_seconds_sum", family="product") > 0.1
+
+
+def test_invalidations_are_counted(client, books):
+    before = counted(client)
+    for price in (1, 2, 3):
+        Product.objects.update(price=price)
+    samples = counted(client, before)
+    name = "store_cache_invalidations_total"
+    assert value(samples, name, family="product", result="done") == 3
+
+
+def test_an_outage_of_redis_shows_and_dead_workers_do_not_count(open_store, books, tmp_path):
+    store = open_store(
+        TMPDIR=str(tmp_path),
+        WEB_CONCURRENCY=str(WORKERS),
+        REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",
+        SECRET_KEY="x" * 50,
+    )
+    assert value(scrape(store), "store_redis_outage") == 0
+    use_all_workers(store, tmp_path)
+    assert value(scrape(store), "store_redis_outage") == WORKERS
+    assert total(scrape(store), "store_cache_requests_total") == value(
+        scrape(store), "store_cache_requests_total", family="product", outcome="bypass"
+    )
+    killed = worker_pids(store)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: are_replaced(store, killed))
+    store.wait_until_open()
+    assert value(scrape(store), "store_redis_outage") == 0
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def test_killed_workers_leave_no_files_and_lose_no_counts(store, books, tmp_path):
+    sent = use_all_workers(store, tmp_path)
+    (folder,) = folders(tmp_path)
+    files = {file.name for file in folder.iterdir()}
+    for _ in range(4):
+        before = worker_pids(store)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(
+            lambda gone=before: (
+                not set(gone) & set(pids := worker_pids(store)) and len(pids) == WORKERS
+            )
+        )
+        store.wait_until_open()
+        for _ in range(5):
+            store.get(CACHED)
+        sent += 5
+        assert slots(tmp_path) == {"0", "1"}
+        assert {file.name for file in folder.iterdir()} <= files
+        assert total(scrape(store), "store_cache_requests_total") == sent
+
+
+def test_reloads_leave_no_files_and_lose_no_counts(store, books, tmp_path):
+    for _ in range(3):
+        store.get(CACHED)
+        before = worker_pids(store)
+        store.process.send_signal(signal.SIGHUP)
+        wait_for(lambda gone=before: are_replaced(store, gone))
+    assert len(folders(tmp_path)) == 1
+    # While they are replaced there are twice as many workers for a moment.
+    assert slots(tmp_path) <= {"0", "1", "2", "3"}
+    assert total(scrape(store), "store_cache_requests_total") == 3
+
+
+def test_a_file_that_a_worker_is_just_making_is_no_error(store, books, tmp_path):
+    store.get(CACHED)
+    (folder,) = folders(tmp_path)
+    file = folder / "counter_9.db"
+    file.touch()  # So it is between open() and truncate().
+    with ThreadPoolExecutor(1) as executor:
+        scraped = executor.submit(scrape, store)
+        time.sleep(0.02)
+        with file.open("r+b") as opened:
+            opened.truncate(1 << 16)
+        assert total(scraped.result(), "store_cache_requests_total") == 1
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_the_folder_is_gone_after_the_end(store, books, tmp_path, end):
+    store.get(CACHED)
+    os.kill(worker_pids(store)[0], signal.SIGKILL)
+    assert len(folders(tmp_path)) == 1
+    store.process.send_signal(end)
+    store.process.wait(timeout=30)
+    assert folders(tmp_path) == []
+
+
+def test_two_stores_do_not_count_for_each_other(open_store, store, books, tmp_path):
+    other = open_store(TMPDIR=str(tmp_path), WEB_CONCURRENCY="1")
+    assert len(folders(tmp_path)) == 2
+    for _ in range(3):
+        store.get(CACHED)
+    assert total(scrape(store), "store_cache_requests_total") == 3
+    assert total(scrape(other), "store_cache_requests_total") == 0
+
+
+# --- Who may ask ----------------------------------------------------------------------------------
+
+
+def test_loopback_may_ask_and_what_came_through_a_proxy_may_not(store, books):
+    assert store.get("/metrics").status == 200
+    for headers in FORWARDED:
+        answer = store.get("/metrics", headers)
+        assert answer.status == 403, headers
+        assert b"store_cache" not in answer.body
+
+
+@by_proxy
+def test_behind_a_trusted_proxy_nobody_is_loopback(settings, headers):
+    settings.TRUST_PROXY = True
+    assert Client().get("/metrics", headers=headers).status_code == 403
+
+
+@by_proxy
+def test_behind_a_trusted_proxy_the_networks_named_may_ask(settings, headers):
+    settings.TRUST_PROXY = True
+    settings.METRICS_ALLOW = [ip_network("203.0.113.0/24"), ip_network("127.0.0.0/8")]
+    expected = 200 if headers == {"X-Forwarded-For": "203.0.113.9"} else 403
+    assert Client().get("/metrics", headers=headers).status_code == expected
+
+
+@pytest.mark.parametrize("address", ["203.0.113.9", "10.0.0.1", "::2", "", "unknown", "fe80::1%x"])
+def test_strangers_may_not_ask(client, address):
+    assert client.get("/metrics", REMOTE_ADDR=address).status_code == 403
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_loopback_may_ask(client, address):
+    assert client.get("/metrics", REMOTE_ADDR=address).status_code == 200
+
+
+def test_the_networks_named_may_ask_and_then_loopback_may_not(open_store):
+    store = open_store(METRICS_ALLOW="10.0.0.0/8,192.0.2.7", WEB_CONCURRENCY="1")
+    assert store.get("/metrics").status == 403
+
+
+@pytest.mark.parametrize(
+    ("address", "status"), [("10.1.2.3", 200), ("192.0.2.7", 200), ("192.0.2.8", 403)]
+)
+def test_metrics_allow_takes_networks_and_addresses(client, settings, address, status):
+    settings.METRICS_ALLOW = [ip_network("10.0.0.0/8"), ip_network("192.0.2.7")]
+    assert client.get("/metrics", REMOTE_ADDR=address).status_code == status
+
+
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options"])
+def test_metrics_are_only_read(client, method):
+    assert getattr(client, method)("/metrics").status_code == 405
+
+
+# --- Labels ---------------------------------------------------------------------------------------
+
+
+def test_label_values_are_bounded_whatever_is_asked(store, books):
+    Product.objects.update(price=5)
+    for number in range(40):
+        store.get(f"{CACHED}?search=word-{number}&x{number}={number}")
+        store.get(f"{CACHED}?limit=0&ordering=x{number}")
+        store.get(f"/store/no-such-path-{number}/")
+        store.get(CACHED, {"Accept": f"text/x{number}", f"X-Header-{number}": str(number)})
+        store.get(CACHED, {"Cookie": f"sessionid=x{number}", "User-Agent": f"agent {number}"})
+    samples = scrape(store)
+    labels = {(name, found) for _, pairs in samples for name, found in pairs}
+    assert {found for name, found in labels if name == "family"} == set(keys.FAMILIES)
+    assert {found for name, found in labels if name == "outcome"} <= OUTCOMES
+    assert {found for name, found in labels if name == "result"} <= RESULTS
+    assert {name for name, _ in labels} <= {"family", "outcome", "result", "le"}
+    assert len(samples) < 100

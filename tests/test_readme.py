@@ -1,0 +1,46 @@
+"""What the README says exists."""
+
+import re
+
+import pytest
+from django.core.management import get_commands
+from django.urls import resolve
+
+from tests.processes import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_make_target_that_the_readme_names_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
+    assert {"run", "test", "lint", "compare", "help"} <= named
+    assert named <= targets
+
+
+def test_every_management_command_that_the_readme_names_exists():
+    named = set(re.findall(r"manage\.py ([a-z_]+)", README))
+    assert named
+    assert named <= get_commands().keys()
+
+
+def test_every_endpoint_that_the_readme_names_is_served():
+    table = README.split("## Endpoints")[1].split("\n## ")[0]
+    paths = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+    named = [path for cell in paths for path in re.findall(r"`(?:GET )?(/[^`]*)`", cell)]
+    assert "/store/cached/" in named
+    for path in named:
+        if path not in ("/healthz", "/readyz"):  # Answered before the URLs are looked at.
+            resolve(path.replace("ID", "1"))
+
+
+def test_every_test_that_the_readme_names_exists():
+    source = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    named = re.findall(r"`(test_[a-z0-9_]+)`", README)
+    assert named
+    assert [name for name in named if f"def {name}(" not in source] == []
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:store|bin|tests|bench)/[\w./-]*)`", README))
+def test_every_file_that_the_readme_names_exists(path):
+    assert (ROOT / path).exists()

@@ -1,0 +1,119 @@
+"""The table of keys in docs/redis.md, against keys.py and against what a Redis really holds."""
+
+import inspect
+import re
+from dataclasses import astuple, dataclass
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.cache import caches
+from django.test import Client
+
+from store import keys, locks
+from store.keys import UNVERSIONED
+from tests.processes import ROOT
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+
+DOCS = (ROOT / "docs/redis.md").read_text()
+
+
+def cached(*names: str) -> list[str]:
+    return [str(caches["default"].make_key(name)) for name in names]
+
+
+# What each function of keys.py makes; a new one has to be added here and to the table.
+MADE = {
+    "entry_keys": lambda: [
+        *cached(*astuple(keys.entry_keys("product"))[:3]),
+        *cached(*astuple(keys.entry_keys("product", "a query"))[:3]),
+    ],
+    "generation_key": lambda: [
+        str(caches["default"].make_key(keys.generation_key(family), UNVERSIONED))
+        for family in keys.FAMILIES
+    ],
+    "user_basket_key": lambda: [keys.user_basket_key(7)],
+    "anonymous_basket_key": lambda: [keys.anonymous_basket_key("abc")],
+    "lock_key": lambda: [keys.lock_key("import")],
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    patterns: list[str]
+    made_by: str
+    type: str
+
+    def has(self, key: str) -> bool:
+        return any(re.fullmatch(as_regex(pattern), key) for pattern in self.patterns)
+
+
+def as_regex(pattern: str) -> str:
+    """`P` is PROJECT_NAME, other words in capitals are any text without a colon."""
+    regex = re.sub(r"[A-Z]{2,}|N$|N(?=:)", "[^:]+", re.escape(pattern))
+    return re.sub(r"^P", re.escape(settings.PROJECT_NAME), regex)
+
+
+def rows() -> list[Row]:
+    table = DOCS.split("## Every key")[1].split("\n## ")[0]
+    found = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    return [Row(re.findall(r"`(.+?)`", row[0]), row[1].strip("`"), row[2]) for row in found]
+
+
+def rows_of(key: str) -> list[Row]:
+    return [row for row in rows() if row.has(key)]
+
+
+def test_every_function_that_makes_keys_is_in_the_table():
+    functions = {
+        name
+        for name, _ in inspect.getmembers(keys, inspect.isfunction)
+        if inspect.getmodule(getattr(keys, name)) is keys and not name.startswith("_")
+    }
+    assert functions == MADE.keys()
+    assert {row.made_by for row in rows()} - {"Django"} == functions
+
+
+@pytest.mark.parametrize("function", MADE)
+def test_every_key_of_a_function_is_in_its_row(function):
+    for key in MADE[function]():
+        assert [row.made_by for row in rows_of(key)] == [function], key
+
+
+def test_every_family_of_cached_entries_is_in_the_table():
+    for family in keys.FAMILIES:
+        assert rows_of(cached(family)[0])
+
+
+def test_every_lifetime_of_keys_py_and_of_the_settings_that_the_table_names_exists():
+    table = DOCS.split("## Every key")[1].split("\n## ")[0]
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", table))
+    assert {name for name in vars(keys) if name.endswith("_SECONDS")} <= named
+    assert [name for name in named if not hasattr(keys, name) and not hasattr(settings, name)] == []
+
+
+def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books, redis):
+    User.objects.create_superuser("chief", password="secret")
+    client = Client()
+    for query in ("", "?limit=1", "?search=book"):
+        client.get(f"/store/cached/{query}")
+    for visitor in (client, Client()):
+        visitor.put(f"/store/basket/{books[0].pk}/", {"quantity": 1}, "application/json")
+    client.post("/admin/login/?next=/admin/", {"username": "chief", "password": "secret"})
+    with locks.hold("import", lease_seconds=60):
+        found = [key.decode() for key in redis.scan_iter(f"{settings.PROJECT_NAME}:*")]
+        seen = set()
+        for key in found:
+            (row,) = rows_of(key)
+            seen.add(row.made_by)
+            assert redis.type(key).decode() == row.type, key
+            assert (redis.ttl(key) > 0) != (row.made_by == "generation_key"), key
+    assert seen == {row.made_by for row in rows()}
+
+
+def test_every_test_that_the_docs_name_exists():
+    source = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    named = re.findall(r"`(test_[a-z0-9_]+)`", DOCS)
+    assert named
+    assert [name for name in named if f"def {name}(" not in source] == []

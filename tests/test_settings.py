@@ -1,0 +1,152 @@
+"""A wrong variable stops the start with one line that names it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.db import connection
+
+from simple_django_redis.redis_url import redis_url
+from tests.processes import ROOT, clean_environment
+
+WRONG = [
+    ("CACHE_TTL", "-1"),
+    ("CACHE_TTL", "soon"),
+    ("CACHE_TTL", ""),
+    ("CACHE_TTL", "99999999999999999999"),
+    ("CACHE_STALE_IF_ERROR", "-1"),
+    ("CACHE_BUDGET_SECONDS", "0"),
+    ("METRICS_ALLOW", "everybody"),
+    ("MYSQL_PORT", "many"),
+    ("MYSQL_PORT", "70000"),
+    ("REDIS_MAX_CONNECTIONS", "0"),
+    ("REDIS_URL", "http://localhost"),
+    ("REDIS_URL", "redis://"),
+    ("REDIS_URL", "redis://localhost:99999"),
+    ("REDIS_URL", "unix://"),
+    ("REDIS_URL", "redis://localhost/abc"),
+    ("REDIS_URL", "redis://localhost/0?socket_timeout=x"),
+    ("REDIS_URL", "rediss://localhost?ssl_cert_reqs=foo"),
+    ("REDIS_URL", "redis://[::1"),
+    ("QUEUE_REDIS_URL", "http://localhost"),
+    ("QUEUE_REDIS_URL", "redis://localhost/abc"),
+    ("SESSION_COOKIE_AGE", "0"),
+    ("SESSION_COOKIE_AGE", "long"),
+    ("PROJECT_NAME", "with space"),
+    ("DEBUG", "maybe"),
+    ("SECURE_SSL_REDIRECT", "perhaps"),
+    ("TRUST_PROXY", "2"),
+    ("CSRF_TRUSTED_ORIGINS", "store.example"),
+    ("ALLOWED_HOSTS", "https://store.example"),
+    ("BIND_ADDRESS", "nonsense"),
+    ("PORT", "http"),
+    ("WEB_CONCURRENCY", "0"),
+    ("LOG_LEVEL", "LOUD"),
+]
+
+
+def run(command: list[str], **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=clean_environment(**{"VAR_DIR": os.environ["VAR_DIR"], **variables}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return run(["manage.py", *arguments], **variables)
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_stops_manage_py_with_one_line_that_names_it(name, value):
+    stopped = manage("check", SECRET_KEY="x" * 50, **{name: value})
+    assert stopped.returncode == 1
+    assert stopped.stdout == ""
+    assert stopped.stderr.startswith("Cannot start: ")
+    assert stopped.stderr.count("\n") == 1
+    assert name in stopped.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("CACHE_TTL", "-1"), ("REDIS_URL", "http://x")])
+def test_a_wrong_value_stops_gunicorn_with_one_line_that_names_it(name, value):
+    command = ["-m", "gunicorn", "simple_django_redis.wsgi"]
+    stopped = run(command, SECRET_KEY="x" * 50, **{name: value})
+    assert stopped.returncode == 1
+    assert stopped.stderr.count("\n") == 1
+    assert name in stopped.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MYSQL_HOST", "db"), ("REDIS_URL", "redis://cache:6379/0")]
+)
+def test_the_secret_key_is_required_with_servers_of_ones_own(name, value):
+    stopped = manage("check", **{name: value})
+    assert stopped.returncode == 1
+    assert "SECRET_KEY is required" in stopped.stderr
+
+
+def test_the_embedded_default_makes_a_secret_key_that_only_its_owner_reads(tmp_path):
+    code = "from django.conf import settings; print(settings.SECRET_KEY)"
+    first, second = (
+        manage("shell", "--no-imports", "-c", code, VAR_DIR=str(tmp_path)).stdout for _ in range(2)
+    )
+    assert len(first.strip()) >= 50
+    assert first == second
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.mysql
+def test_production_settings_pass_djangos_deployment_check(db):
+    checked = manage(
+        "check",
+        "--deploy",
+        "--fail-level=WARNING",
+        # Newer Djangos connect for this check.
+        **{name: value for name, value in os.environ.items() if name.startswith("MYSQL_")},
+        MYSQL_NAME=connection.settings_dict["NAME"],
+        REDIS_URL="redis://cache.example:6379/0",
+        SECRET_KEY="a-long-and-random-key-0123456789-abcdefghijklmnopqrstuvwxyz",
+        ALLOWED_HOSTS="store.example",
+        SECURE_SSL_REDIRECT="on",
+        TRUST_PROXY="on",
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "joined"),
+    [
+        ("", "secret", ""),
+        ("redis://cache:6379/1", "", "redis://cache:6379/1"),
+        ("redis://cache:6379/1", "p@ss/w", "redis://:p%40ss%2Fw@cache:6379/1"),
+        ("rediss://user@cache/0", "secret", "rediss://user:secret@cache/0"),
+        ("redis://:own@cache/0", "secret", "redis://:own@cache/0"),
+        ("unix:///run/redis.sock?db=2", "secret", "unix://:secret@/run/redis.sock?db=2"),
+    ],
+)
+def test_the_password_joins_a_url_that_has_none(url, password, joined):
+    assert redis_url(url, password) == joined
+
+
+def test_lists_may_have_spaces_after_their_commas():
+    code = "from django.conf import settings as s; print(s.ALLOWED_HOSTS, s.CSRF_TRUSTED_ORIGINS)"
+    variables = {"ALLOWED_HOSTS": "a, b", "CSRF_TRUSTED_ORIGINS": "https://a, https://b"}
+    printed = manage("shell", "--no-imports", "-c", code, **variables).stdout
+    assert printed == "['a', 'b'] ['https://a', 'https://b']\n"
+
+
+@pytest.mark.parametrize(("trust", "status"), [("off", 301), ("on", 200)])
+def test_forwarded_headers_are_believed_with_trust_proxy_only(open_store, trust, status):
+    store = open_store("--workers", "1", SECURE_SSL_REDIRECT="on", TRUST_PROXY=trust)
+    answer = store.get("/store/", headers={"X-Forwarded-Proto": "https"})
+    assert answer.status == status
+
+
+def test_with_trust_proxy_the_last_forwarded_address_is_the_clients(client, db, settings):
+    settings.TRUST_PROXY = True
+    response = client.get("/store/", headers={"x-forwarded-for": "6.6.6.6, 10.1.2.3"})
+    assert response.wsgi_request.META["REMOTE_ADDR"] == "10.1.2.3"

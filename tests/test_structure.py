@@ -1,0 +1,70 @@
+"""Imports inside `store` point downward only: edge, then domain, then plumbing."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+
+PLUMBING = {
+    "basket_lines",
+    "breaker",
+    "caching",
+    "connections",
+    "database",
+    "keys",
+    "locks",
+    "metrics",
+    "writes",
+}
+DOMAIN = {"basket", "catalogue", "comparison", "demo", "models"}
+
+
+def layer(module: str) -> int:
+    name = module.removeprefix("store.").split(".")[0]
+    return 0 if name in PLUMBING else 1 if name in DOMAIN else 2
+
+
+def modules() -> list[Path]:
+    return [path for path in (ROOT / "store").rglob("*.py") if "migrations" not in path.parts]
+
+
+def imported_by(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "store":
+            found |= {f"store.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("store."):
+            found.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("store.")}
+        assert not (isinstance(node, ast.ImportFrom) and node.level), "relative imports hide layers"
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_from_its_own_layer_or_below(path):
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    if module == "store.apps":
+        pytest.skip("wires the layers together once Django has loaded them")
+    above = {other for other in imported_by(path) if layer(other) > layer(module)}
+    assert not above
+
+
+def test_plumbing_knows_no_model():
+    for name in PLUMBING:
+        for path in [*(ROOT / "store").glob(f"{name}.py"), *(ROOT / "store" / name).glob("*.py")]:
+            assert not {other for other in imported_by(path) if layer(other) == 1}, path
+
+
+def test_only_the_settings_read_the_environment():
+    readers = {
+        path.relative_to(ROOT)
+        for folder in ("store", "simple_django_redis")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"\benviron\b(?!\.setdefault)|\bgetenv\b", path.read_text())
+    }
+    # prometheus_client has no other way to say where its files are, and wsgi.py's is Django's own.
+    assert readers == {Path("store/metrics_view.py")}

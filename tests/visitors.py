@@ -1,0 +1,71 @@
+"""Those who use a store over HTTP: crowds that come at once, and an editor who is signed in."""
+
+import http.client
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from django.test import Client
+
+from store.models import Product
+from tests.processes import Answer, StoreProcess
+
+CSRF_TOKEN = "x" * 32
+
+
+def ask_at_once(store: StoreProcess, count: int = 16, path: str = "/store/cached/") -> list[Answer]:
+    """Return the answers of `count` requests that begin together, enough to reach every worker."""
+    barrier = threading.Barrier(count)
+
+    def ask(_: int) -> Answer:
+        barrier.wait()
+        return store.get(path)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(ask, range(count)))
+
+
+def prices(answer: Answer) -> list[int | None]:
+    return [product["price"] for product in answer.json["results"]]
+
+
+def is_hit(answer: Answer) -> bool:
+    return answer.headers["Cache-Status"].startswith("store; hit")
+
+
+def cache_milliseconds(answer: Answer) -> float:
+    found = re.match(r"cache;dur=([\d.]+), ", answer.headers["Server-Timing"])
+    assert found, answer.headers["Server-Timing"]
+    return float(found[1])
+
+
+def cookies(editor: Client) -> dict[str, str]:
+    """Return the header by which a store with the suite's SECRET_KEY knows `editor`."""
+    session = editor.cookies["sessionid"].value
+    return {"Cookie": f"sessionid={session}; csrftoken={CSRF_TOKEN}"}
+
+
+def send(
+    store: StoreProcess, editor: Client, method: str, path: str, body: str, content_type: str
+) -> int:
+    """Return the status of the answer to a signed-in request."""
+    connection = http.client.HTTPConnection("127.0.0.1", store.port, timeout=30)
+    headers = {**cookies(editor), "X-CSRFToken": CSRF_TOKEN, "Content-Type": content_type}
+    try:
+        connection.request(method, path, body=body, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def reprice(store: StoreProcess, editor: Client, product: Product, price: int) -> int:
+    """Change a price through the store's API; return the status of the answer."""
+    path = f"/store/products/{product.pk}/"
+    return send(store, editor, "PATCH", path, f'{{"price": {price}}}', "application/json")
+
+
+def complaints(log: Path) -> list[str]:
+    """Return what a store logged as worse than usual."""
+    worse = re.compile(r"WARNING|ERROR|CRITICAL|Traceback")
+    return [line for line in log.read_text().splitlines() if worse.search(line)]
