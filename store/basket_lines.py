@@ -5,19 +5,12 @@ that two tabs do not undo each other; EXPIRE with every write. Redis down: break
 every function here, and for the next second without waiting for it again.
 """
 
-import logging
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 from redis import Redis
-from redis import exceptions as redis_errors
 
-from store.breaker import Breaker, Unavailable
-from store.connections import queue_redis
+from store.connections import ask_queue_redis
 from store.keys import BASKET_AGE_SECONDS
-
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MAX_QUANTITY = 99
 MAX_LINES = 100
@@ -51,29 +44,24 @@ redis.call('EXPIRE', into, ARGV[3])
 redis.call('DEL', from)
 """
 
-# For one process: a server that has just failed to answer is not waited for by everybody.
-breaker = Breaker(
-    "Redis, for the baskets,",
-    failures=(redis_errors.ConnectionError, redis_errors.TimeoutError),
-    on_failure=lambda: None,
-)
-
 
 def check() -> None:
     """Raise Unavailable now rather than in the middle of something."""
-    _ask(lambda redis: redis.ping())
+    ask_queue_redis(lambda redis: redis.ping())
 
 
 def read(key: str) -> dict[int, int]:
     """Return the quantity of each product in the basket."""
-    found = _ask(lambda redis: redis.hgetall(key))
+    found = ask_queue_redis(lambda redis: redis.hgetall(key))
     return {int(product): int(quantity) for product, quantity in found.items()}
 
 
 def put(key: str, product_id: int, quantity: int) -> bool:
     """Set the quantity of a product; return False if its line would be one more than MAX_LINES."""
     limits = (MAX_LINES, BASKET_AGE_SECONDS)
-    return bool(_ask(lambda redis: redis.eval(PUT, 1, key, product_id, quantity, *limits)))
+    return bool(
+        ask_queue_redis(lambda redis: redis.eval(PUT, 1, key, product_id, quantity, *limits))
+    )
 
 
 def remove(key: str, product_ids: Iterable[int]) -> int:
@@ -85,12 +73,12 @@ def remove(key: str, product_ids: Iterable[int]) -> int:
             pipeline.expire(key, BASKET_AGE_SECONDS)
             return int(pipeline.execute()[0])
 
-    return _ask(delete)
+    return ask_queue_redis(delete)
 
 
 def clear(key: str) -> None:
     """Take everything out."""
-    _ask(lambda redis: redis.delete(key))
+    ask_queue_redis(lambda redis: redis.delete(key))
 
 
 def merge(from_key: str, into_key: str) -> None:
@@ -100,12 +88,4 @@ def merge(from_key: str, into_key: str) -> None:
     then the ones with the lowest product ids.
     """
     limits = (MAX_QUANTITY, MAX_LINES, BASKET_AGE_SECONDS)
-    _ask(lambda redis: redis.eval(MERGE, 2, from_key, into_key, *limits))
-
-
-def _ask(command: Callable[[Redis], T]) -> T:
-    try:
-        return breaker.call(lambda: command(queue_redis()))
-    except redis_errors.RedisError as error:  # It answers, but refuses: full, read-only.
-        logger.exception("Redis refused a command for a basket")
-        raise Unavailable("Redis refuses what the basket needs") from error
+    ask_queue_redis(lambda redis: redis.eval(MERGE, 2, from_key, into_key, *limits))

@@ -1,15 +1,23 @@
 """Connections to Redis: one pool for each process and server, whatever its threads do first."""
 
+import logging
 import threading
+from collections.abc import Callable
 from functools import cache
 from queue import Empty
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django_redis.pool import ConnectionFactory
 from redis import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from store.breaker import Breaker, Unavailable
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class NoConnectionFree(RedisError):
@@ -50,6 +58,27 @@ def queue_redis() -> Redis:
     """
     with _making:
         return _client(settings.QUEUE_REDIS_URL)
+
+
+# For one process: a server that has just failed to answer is not waited for by everybody.
+queue_breaker = Breaker(
+    "Redis, for what is no cache,",
+    failures=(RedisConnectionError, RedisTimeoutError),
+    on_failure=lambda: None,
+)
+
+
+def ask_queue_redis(command: Callable[[Redis], T]) -> T:
+    """Return what `command` does with `queue_redis()`.
+
+    Raises breaker.Unavailable if Redis is down, and for the next second without asking again, or if it
+    refuses the command because it is full or read-only.
+    """
+    try:
+        return queue_breaker.call(lambda: command(queue_redis()))
+    except RedisError as error:
+        logger.exception("Redis refused a command")
+        raise Unavailable("Redis refuses what is needed") from error
 
 
 @cache

@@ -21,8 +21,9 @@ from django.db import connection
 from django.test import Client
 from redis import Redis
 
-from store import basket_lines, catalogue, demo
+from store import catalogue, demo
 from store.caching import process_cache
+from store.connections import queue_breaker
 from store.models import Product
 from tests.processes import StoreProcess
 
@@ -53,7 +54,7 @@ def empty_cache() -> Iterator[None]:
     """Each test begins with nothing cached and no outage; only keys of this suite are touched."""
     process_cache.outage.try_to_end()
     catalogue._database.reset()
-    basket_lines.breaker.reset()
+    queue_breaker.reset()
     with Redis.from_url(settings.REDIS_URL) as client:
         for key in client.scan_iter(f"{settings.PROJECT_NAME}:*"):
             client.delete(key)

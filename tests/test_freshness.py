@@ -218,7 +218,9 @@ def test_writes_without_autocommit_are_seen_once_committed_and_not_stored_before
     transaction.set_autocommit(False)
     try:
         Product.objects.update(price=24)
-        assert catalogue.list_products_cached(ProductQuery()).fetched.body.count(b'"price":24,') == 3
+        assert (
+            catalogue.list_products_cached(ProductQuery()).fetched.body.count(b'"price":24,') == 3
+        )
         transaction.rollback()
         assert [product["price"] for product in cached(client)[1]] == [1000, 2000, None]
         Product.objects.update(price=25)
