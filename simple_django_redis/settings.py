@@ -140,7 +140,7 @@ REST_FRAMEWORK = {
     ],
     "EXCEPTION_HANDLER": "store.errors.exception_handler",
     "DEFAULT_RENDERER_CLASSES": [
-        "rest_framework.renderers.JSONRenderer",
+        "store.renderers.ReadyJSONRenderer",
         "store.renderers.PageRenderer",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["store.permissions.StaffWritesElseReadOnly"],

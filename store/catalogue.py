@@ -1,6 +1,7 @@
 """The product lists: what they hold, and the one place where products and their cache meet."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -97,17 +98,31 @@ def list_products_cached(query: ProductQuery) -> ProductList:
     A transaction that has written products reads its own writes, from the database. Raises
     breaker.Unavailable if the database is down and no earlier list can be served.
     """
-    if _writes.has_written():
-        return list_products(query)
     started = time.perf_counter()
-    fetched = caching.fetch(
+    fetched = fetch(lambda: _read(query), query=query.normalised())
+    return ProductList(fetched, time.perf_counter() - started)
+
+
+def fetch(load: Callable[[], bytes], *, query: str, ttl_seconds: int | None = None) -> Fetched:
+    """Return what `load()` makes of products, from the cache if it has it.
+
+    `query` tells what is cached of products apart. It lives `ttl_seconds`, at most CACHE_TTL, and is
+    forgotten after every write to products; in a transaction that has written products it is loaded.
+    Raises what `load()` raises, and breaker.Unavailable if the database is down and no earlier value
+    can be served.
+    """
+    if _writes.has_written():
+        started = time.perf_counter()
+        body = _database.call(load)
+        return Fetched(body, Outcome.LOADED, load_seconds=time.perf_counter() - started)
+    lifetimes = [seconds for seconds in (ttl_seconds, settings.CACHE_TTL) if seconds is not None]
+    return caching.fetch(
         keys.PRODUCT_LIST,
-        lambda: load(query),
-        ttl_seconds=settings.CACHE_TTL,
-        query=query.normalised(),
+        lambda: _database.call(load),
+        ttl_seconds=min(lifetimes, default=None),
+        query=query,
         may_store=connection.connection is None or connection.autocommit,
     )
-    return ProductList(fetched, time.perf_counter() - started)
 
 
 def select(query: ProductQuery) -> QuerySet[Product]:

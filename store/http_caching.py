@@ -1,19 +1,20 @@
-"""What the headers of a cached list say about it.
+"""What the headers of an answer from the cache say about it.
 
 Cache-Status is RFC 9211; Age, ETag and If-None-Match are RFC 9111 and 9110; Server-Timing is W3C.
 """
 
 import math
 
-from django.http.response import HttpResponseBase
 from django.utils.http import parse_etags
+from rest_framework import status
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from store.caching import Fetched, Outcome
 from store.renderers import PageRenderer
 
 CACHE_NAME = "store"
-# Browsers and proxies may keep a list but have to ask each time: a write makes it old at once.
+# Browsers and proxies may keep an answer but have to ask each time: a write makes it old at once.
 CACHE_CONTROL = "no-cache"
 FORWARDED = {
     Outcome.FILLED: "fwd=miss; stored",
@@ -24,7 +25,7 @@ FORWARDED = {
 
 
 def cache_status(fetched: Fetched) -> str:
-    """Return the value of Cache-Status for a list that was come by like `fetched`."""
+    """Return the value of Cache-Status for what was come by like `fetched`."""
     parts = [CACHE_NAME, FORWARDED.get(fetched.outcome, "hit")]
     if fetched.ttl_seconds is not None:
         parts.append(f"ttl={math.floor(fetched.ttl_seconds)}")
@@ -33,10 +34,15 @@ def cache_status(fetched: Fetched) -> str:
     return "; ".join(parts)
 
 
-def describe(response: HttpResponseBase, fetched: Fetched) -> None:
-    """Set the headers that say how `fetched` was come by and how it may be kept."""
+def finish(
+    request: Request, response: Response, fetched: Fetched, *, private: bool = False
+) -> Response:
+    """Say in the headers how `fetched` was come by; 304 without a body if the client has it already.
+
+    `private` is for what no cache between the client and the store may keep.
+    """
     response["Cache-Status"] = cache_status(fetched)
-    response["Cache-Control"] = CACHE_CONTROL
+    response["Cache-Control"] = f"private, {CACHE_CONTROL}" if private else CACHE_CONTROL
     if fetched.etag:
         response["ETag"] = fetched.etag
     if fetched.age_seconds is not None and fetched.from_cache:
@@ -44,12 +50,15 @@ def describe(response: HttpResponseBase, fetched: Fetched) -> None:
     response["Server-Timing"] = (
         f"cache;dur={fetched.cache_seconds * 1000:.2f}, db;dur={fetched.load_seconds * 1000:.2f}"
     )
+    if _is_known(request, fetched):
+        response.data, response.status_code = None, status.HTTP_304_NOT_MODIFIED
+    return response
 
 
-def is_known(request: Request, fetched: Fetched) -> bool:
-    """Say whether the client has the list already, by its If-None-Match (weak comparison).
+def _is_known(request: Request, fetched: Fetched) -> bool:
+    """Say whether the client has the body already, by its If-None-Match (weak comparison).
 
-    A page around the list has no tag, as no two are the same.
+    A page around the body has no tag, as no two are the same.
     """
     if not fetched.etag or isinstance(request.accepted_renderer, PageRenderer):
         return False

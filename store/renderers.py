@@ -1,5 +1,6 @@
 """JSON answers around a list that is JSON already: it is put in place, never rendered again."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -25,8 +26,15 @@ class PageRenderer(BrowsableAPIRenderer):
         return page
 
 
-class ProductListRenderer(JSONRenderer):
-    """Renders a ProductList; everything else, such as an error, as DRF does."""
+@dataclass(frozen=True)
+class ReadyJSON:
+    """An answer that is JSON already."""
+
+    body: bytes
+
+
+class ReadyJSONRenderer(JSONRenderer):
+    """Sends a ReadyJSON as it is; renders everything else, such as an error, as DRF does."""
 
     def render(
         self,
@@ -34,17 +42,30 @@ class ProductListRenderer(JSONRenderer):
         accepted_media_type: str | None = None,
         renderer_context: Any = None,
     ) -> bytes:
-        if not isinstance(data, ProductList):
+        if not isinstance(data, ReadyJSON):
             return bytes(super().render(data, accepted_media_type, renderer_context))
-        from_cache = data.fetched.from_cache
-        head = {
-            "response_time": data.response_time_seconds,
-            "from_database": not from_cache,
-            "from_cache": from_cache,
-        }
-        if data.fetched.outcome is Outcome.STALE:
-            head["stale"] = True
-        answer = orjson.dumps(head)[:-1] + b',"results":' + data.fetched.body + b"}"
         if self.get_indent(accepted_media_type or "", renderer_context or {}):
-            return orjson.dumps(orjson.loads(answer), option=orjson.OPT_INDENT_2)
-        return answer
+            return orjson.dumps(orjson.loads(data.body), option=orjson.OPT_INDENT_2)
+        return data.body
+
+
+class ProductListRenderer(ReadyJSONRenderer):
+    """Puts in front of a ProductList how it was come by."""
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Any = None,
+    ) -> bytes:
+        if isinstance(data, ProductList):
+            from_cache = data.fetched.from_cache
+            head = {
+                "response_time": data.response_time_seconds,
+                "from_database": not from_cache,
+                "from_cache": from_cache,
+            }
+            if data.fetched.outcome is Outcome.STALE:
+                head["stale"] = True
+            data = ReadyJSON(orjson.dumps(head)[:-1] + b',"results":' + data.fetched.body + b"}")
+        return super().render(data, accepted_media_type, renderer_context)

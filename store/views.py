@@ -17,6 +17,7 @@ from store.models import Product
 from store.pagination import ProductPagination
 from store.renderers import PageRenderer, ProductListRenderer
 from store.serializers import ProductQuerySerializer, ProductSerializer, QuantitySerializer
+from store.view_caching import cached_response
 
 
 class PublicListView(APIView):
@@ -44,10 +45,7 @@ class CachedStoreView(PublicListView):
         products = catalogue.list_products_cached(query)
         created = products.fetched.outcome is Outcome.FILLED
         response = Response(products, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
-        http_caching.describe(response, products.fetched)
-        if http_caching.is_known(request, products.fetched):
-            response.data, response.status_code = None, status.HTTP_304_NOT_MODIFIED
-        return response
+        return http_caching.finish(request, response, products.fetched)
 
 
 class ProductViewSet(ModelViewSet[Product]):
@@ -56,6 +54,10 @@ class ProductViewSet(ModelViewSet[Product]):
     queryset = Product.objects.all()
     serializer_class = ProductSerializer
     pagination_class = ProductPagination
+
+    @cached_response(ttl_seconds=600)
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().list(request, *args, **kwargs)
 
     def filter_queryset(self, queryset: Any) -> Any:
         if self.action != "list":

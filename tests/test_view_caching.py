@@ -1,0 +1,302 @@
+"""Whole answers of API views from the cache: what is stored, for whom, and what never is."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.middleware.csrf import get_token
+from django.test import Client
+from django.urls import path
+from rest_framework.decorators import api_view
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from store import catalogue
+from store.models import Product
+from store.view_caching import cached_response
+from tests.servers import free_port
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+as_own_urls = pytest.mark.urls("tests.test_view_caching")
+
+calls: list[str] = []
+
+
+def answer(name: str, **response) -> Response:
+    calls.append(name)
+    return Response({"name": name, "calls": len(calls)}, **response)
+
+
+class Shared(APIView):
+    permission_classes = ()
+
+    @cached_response(60)
+    def handle(self, request):
+        return answer("shared")
+
+    get = post = handle
+
+
+class PerUser(APIView):
+    @cached_response(60, vary_on=["user"])
+    def get(self, request):
+        return answer(request.user.username or "nobody")
+
+
+@api_view()
+@cached_response(60, vary_on=["Accept-Language"])
+def in_languages(request):
+    return answer(request.headers.get("Accept-Language", ""))
+
+
+@api_view()
+@cached_response(60)
+def refusing(request):
+    what = request.query_params["what"]
+    if what == "cookie":
+        response = answer(what)
+        response.set_cookie("mark", "secret")
+        return response
+    if what == "session":
+        request.session.get("anything")
+    if what == "csrf":
+        get_token(request._request)
+    headers = {
+        "status": {},
+        "vary": {"Vary": "X-Tenant"},
+        "header": {"X-Next": "2"},
+        "no-store": {"Cache-Control": "no-store"},
+        "private": {"Cache-Control": "private, max-age=600"},
+        "short": {"Cache-Control": "max-age=59"},
+        "broken": {"Cache-Control": "max-age=soon"},
+    }.get(what)
+    return answer(what, headers=headers, status=404 if what == "status" else 200)
+
+
+@api_view()
+@cached_response(60)
+def long_lived(request):
+    return answer("long", headers={"Cache-Control": "public, max-age=60", "Vary": "Accept"})
+
+
+held, go_on = threading.Event(), threading.Event()
+
+
+@api_view()
+@cached_response(60)
+def held_with_a_cookie(request):
+    held.set()
+    assert go_on.wait(30)
+    response = answer("held")
+    response.set_cookie("mark", f"of {request.query_params.get('x')} {len(calls)}")
+    return response
+
+
+urlpatterns = [
+    path("shared/", Shared.as_view()),
+    path("also-shared/", Shared.as_view()),
+    path("per-user/", PerUser.as_view()),
+    path("in-languages/", in_languages),
+    path("refusing/", refusing),
+    path("long-lived/", long_lived),
+    path("held/", held_with_a_cookie),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_calls():
+    calls.clear()
+
+
+def sign_in(name: str) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user(name))
+    return client
+
+
+@as_own_urls
+def test_the_second_request_is_answered_without_the_view(client):
+    first, second = client.get("/shared/"), client.get("/shared/")
+    assert first.json() == second.json() == {"name": "shared", "calls": 1}
+    assert first["Cache-Status"].startswith("store; fwd=miss; stored; ttl=")
+    assert second["Cache-Status"].startswith("store; hit; ttl=")
+    assert second["Cache-Control"] == "no-cache"
+    assert calls == ["shared"]
+
+
+@as_own_urls
+def test_a_client_that_has_the_answer_gets_a_304(client):
+    tag = client.get("/shared/")["ETag"]
+    known = client.get("/shared/", headers={"if-none-match": tag})
+    assert (known.status_code, known.content) == (304, b"")
+
+
+@as_own_urls
+def test_head_is_answered_from_the_same_entry(client):
+    client.get("/shared/")
+    assert client.head("/shared/").headers["Cache-Status"].startswith("store; hit")
+    assert calls == ["shared"]
+
+
+@as_own_urls
+def test_other_methods_and_pages_for_people_go_past_the_cache(client):
+    client.get("/shared/")
+    client.post("/shared/")
+    page = client.get("/shared/", headers={"accept": "text/html"})
+    assert page["Content-Type"].startswith("text/html")
+    assert "Cache-Status" not in page
+    assert calls == ["shared"] * 3
+
+
+@as_own_urls
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("/shared/?a=1&b=2", "/shared/?b=2&a=1", True),
+        ("/shared/?a=%31", "/shared/?a=1", True),
+        ("/shared/?a=1&a=2", "/shared/?a=2&a=1", True),
+        ("/shared/", "/shared/?a=1", False),
+        ("/shared/?a=1", "/shared/?a=2", False),
+        ("/shared/?a=1&b=2", "/shared/?a=1%26b=2", False),
+        ("/shared/", "/also-shared/", False),
+    ],
+)
+def test_an_entry_is_for_one_path_and_one_normalised_query(client, one, other, same):
+    client.get(one)
+    client.get(other)
+    assert len(calls) == (1 if same else 2)
+
+
+@as_own_urls
+def test_an_entry_is_for_one_host_and_scheme_as_answers_hold_links(client):
+    for headers, secure in (("localhost", False), ("127.0.0.1", False), ("localhost", True)):
+        client.get("/shared/", headers={"host": headers}, secure=secure)
+    assert len(calls) == 3
+
+
+@as_own_urls
+def test_who_is_signed_in_goes_past_an_entry_that_does_not_vary_on_users(client):
+    client.get("/shared/")
+    response = sign_in("ann").get("/shared/")
+    assert "Cache-Status" not in response
+    assert calls == ["shared"] * 2
+
+
+@as_own_urls
+def test_an_entry_of_one_user_is_never_shared(client):
+    ann, bob = sign_in("ann"), sign_in("bob")
+    for _ in range(2):
+        assert ann.get("/per-user/").json()["name"] == "ann"
+        assert bob.get("/per-user/").json()["name"] == "bob"
+        assert client.get("/per-user/").json()["name"] == "nobody"
+    assert sorted(calls) == ["ann", "bob", "nobody"]
+    response = ann.get("/per-user/")
+    assert response["Cache-Control"] == "private, no-cache"
+    assert {"Authorization", "Cookie"} <= set(response["Vary"].split(", "))
+
+
+@as_own_urls
+def test_an_entry_varies_on_the_headers_that_the_view_declares(client):
+    for _ in range(2):
+        for language in ("fa", "en"):
+            response = client.get("/in-languages/", headers={"accept-language": language})
+            assert response.json()["name"] == language
+    assert sorted(calls) == ["en", "fa"]
+    assert "Accept-Language" in response["Vary"]
+
+
+@as_own_urls
+@pytest.mark.parametrize(
+    "what",
+    [
+        "status",
+        "cookie",
+        "session",
+        "csrf",
+        "vary",
+        "header",
+        "no-store",
+        "private",
+        "short",
+        "broken",
+    ],
+)
+def test_what_is_for_one_request_only_is_not_stored(client, what):
+    first, second = (client.get(f"/refusing/?what={what}") for _ in range(2))
+    assert len(calls) == 2
+    assert first.status_code == second.status_code == (404 if what == "status" else 200)
+    assert "Cache-Status" not in second
+
+
+@as_own_urls
+def test_a_cache_control_that_lets_it_live_long_enough_is_no_obstacle(client):
+    client.get("/long-lived/")
+    client.get("/long-lived/")
+    assert calls == ["long"]
+
+
+@as_own_urls
+@pytest.mark.parametrize("redis_is_up", [True, False])
+def test_who_waits_for_anothers_answer_does_not_get_its_cookie(settings, redis_is_up):
+    if not redis_is_up:
+        settings.CACHES = settings.CACHES | {
+            "default": settings.CACHES["default"] | {"LOCATION": f"redis://127.0.0.1:{free_port()}"}
+        }
+    held.clear()
+    go_on.clear()
+
+    def cookie() -> str:
+        try:
+            return Client().get("/held/?x=1").cookies["mark"].value
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [pool.submit(cookie) for _ in range(4)]
+        assert held.wait(30)
+        go_on.set()
+        assert len({one.result() for one in found}) == 4
+
+
+def test_the_product_list_comes_from_the_cache_and_is_fresh_after_a_write(client, books):
+    path = "/store/products/?limit=2"
+    first = client.get(path)
+    assert client.get(path)["Cache-Status"].startswith("store; hit")
+    assert client.get(path).json() == first.json()
+    Product.objects.filter(pk=books[0].pk).update(price=7)
+    assert client.get(path).json()["results"][0]["price"] == 7
+
+
+def test_a_bad_parameter_stays_a_400_that_names_it(client, books):
+    for _ in range(2):
+        response = client.get("/store/products/?limit=no")
+        assert response.status_code == 400
+        assert response.json().keys() == {"limit"}
+
+
+def test_links_of_a_page_lead_back_to_the_host_that_was_asked(client, books):
+    for host in ("localhost", "127.0.0.1", "localhost"):
+        page = client.get("/store/products/?limit=2", headers={"host": host}).json()
+        assert page["next"].startswith(f"http://{host}/store/products/")
+
+
+def test_a_list_of_the_api_leaves_no_doubt_in_check_cache(client, books, capsys):
+    from django.core.management import call_command
+
+    client.get("/store/products/")
+    client.get("/store/cached/")
+    call_command("check_cache")
+    assert "1 " in capsys.readouterr().out
+
+
+def test_no_lifetime_is_longer_than_cache_ttl(client, books, settings):
+    settings.CACHE_TTL = 0
+    for _ in range(2):
+        assert "ttl-0" in client.get("/store/products/")["Cache-Status"]
+    settings.CACHE_TTL = 30
+    client.get("/store/products/")
+    ttl = client.get("/store/products/")["Cache-Status"].rpartition("ttl=")[2]
+    assert 20 <= int(ttl) <= 30
+    assert catalogue.fetch(lambda: b"1", query="q", ttl_seconds=5).ttl_seconds <= 5
