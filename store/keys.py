@@ -6,6 +6,7 @@ Django puts KEY_PREFIX (PROJECT_NAME) and a version in front of what is cached: 
 
 import hashlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from django.conf import settings
 
@@ -24,6 +25,16 @@ RESERVED_KEYS = 8
 
 # How long a basket is kept after the last change to it.
 BASKET_AGE_SECONDS = 30 * 24 * 3600
+# How long the views of an hour are kept: for all 24 hours that may ask for them, and one more.
+VIEWS_AGE_SECONDS = 25 * 3600
+# How old the ranking made of them may be.
+RANKING_AGE_SECONDS = 60
+# How long a day's visitors are known, to compare days of a week.
+VISITORS_AGE_SECONDS = 8 * 24 * 3600
+# How long a visitor's last products are kept after the last of them; for a browser that has not yet
+# shown that it keeps cookies, as a crawler leaves one such list with each request.
+RECENT_AGE_SECONDS = 30 * 24 * 3600
+NEW_RECENT_AGE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,31 @@ def user_basket_key(user_id: int) -> str:
 def anonymous_basket_key(session_key: str) -> str:
     """Return the key of the basket begun under an anonymous session; lives as long as a user's."""
     return f"{settings.PROJECT_NAME}:basket:anonymous:{session_key}"
+
+
+def views_key(at: datetime) -> str:
+    """Return the key of an hour's views of products; lives VIEWS_AGE_SECONDS from the last one."""
+    return f"{settings.PROJECT_NAME}:views:{at.astimezone(UTC):%Y%m%d%H}"
+
+
+def ranking_key() -> str:
+    """Return the key of the ranking of the last 24 hours; lives RANKING_AGE_SECONDS."""
+    return f"{settings.PROJECT_NAME}:ranking"
+
+
+def visitors_key(day: datetime) -> str:
+    """Return the key of a day's visitors; lives VISITORS_AGE_SECONDS from the last one."""
+    return f"{settings.PROJECT_NAME}:visitors:{day.astimezone(UTC):%Y%m%d}"
+
+
+def user_recent_key(user_id: int) -> str:
+    """Return the key of a user's last products; lives RECENT_AGE_SECONDS from the last one."""
+    return f"{settings.PROJECT_NAME}:recent:user:{user_id}"
+
+
+def anonymous_recent_key(browser: str) -> str:
+    """Return the key of a browser's last products; lives as long, at first NEW_RECENT_AGE_SECONDS."""
+    return f"{settings.PROJECT_NAME}:recent:anonymous:{browser}"
 
 
 def lock_key(name: str) -> str:

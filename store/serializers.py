@@ -7,6 +7,7 @@ from rest_framework import serializers
 from store.basket_lines import MAX_QUANTITY
 from store.catalogue import MAX_LIMIT, ORDERINGS, ProductQuery
 from store.models import MAX_PRICE, Product
+from store.ranking import DEFAULT_POPULAR, MAX_POPULAR, Popular, Ranked, Recent
 
 MAX_OFFSET = 2**31 - 1
 
@@ -48,6 +49,38 @@ class ProductQuerySerializer(serializers.Serializer[ProductQuery]):
         serializer = cls(data=parameters.dict())
         serializer.is_valid(raise_exception=True)
         return ProductQuery(**serializer.validated_data)
+
+
+class RankedProductSerializer(serializers.Serializer[Ranked]):
+    views = serializers.IntegerField()
+    product = ProductSerializer()
+
+
+class PopularSerializer(serializers.Serializer[Popular]):
+    """The products that were looked at most; `available` is false while Redis is down."""
+
+    available = serializers.BooleanField()
+    results = RankedProductSerializer(many=True)
+
+
+class RecentSerializer(serializers.Serializer[Recent]):
+    """The products that the visitor looked at last; `available` is false while Redis is down."""
+
+    available = serializers.BooleanField()
+    results = ProductSerializer(many=True)
+
+
+class PopularQuerySerializer(serializers.Serializer[int]):
+    """How many of the most viewed products are asked for."""
+
+    limit = PlainIntegerField(required=False, min_value=1, max_value=MAX_POPULAR)
+
+    @classmethod
+    def parse(cls, parameters: QueryDict) -> int:
+        """Return the number that the request's `parameters` ask for; raises ValidationError (400)."""
+        serializer = cls(data=parameters.dict())
+        serializer.is_valid(raise_exception=True)
+        return int(serializer.validated_data.get("limit", DEFAULT_POPULAR))
 
 
 class QuantitySerializer(serializers.Serializer[int]):

@@ -5,19 +5,28 @@ from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
 from rest_framework import status
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ModelViewSet
 
-from store import basket, catalogue, http_caching
+from store import basket, catalogue, http_caching, ranking
 from store.authentication import SessionWithCsrf
 from store.caching import Outcome
 from store.models import Product
 from store.pagination import ProductPagination
 from store.renderers import PageRenderer, ProductListRenderer
-from store.serializers import ProductQuerySerializer, ProductSerializer, QuantitySerializer
+from store.serializers import (
+    PopularQuerySerializer,
+    PopularSerializer,
+    ProductQuerySerializer,
+    ProductSerializer,
+    QuantitySerializer,
+    RecentSerializer,
+)
 from store.view_caching import cached_response
+from store.visitors import remember, visitor_of
 
 
 class PublicListView(APIView):
@@ -58,6 +67,30 @@ class ProductViewSet(ModelViewSet[Product]):
     @cached_response(ttl_seconds=600)
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        response = super().retrieve(request, *args, **kwargs)
+        if request.method == "GET":
+            visitor = visitor_of(request)
+            ranking.count_view(visitor, response.data["id"])
+            remember(response, visitor)
+        return response
+
+    @action(detail=False)
+    @cached_response(ttl_seconds=60)
+    def popular(self, request: Request) -> Response:
+        """The products that were looked at most in the last 24 hours."""
+        found = ranking.popular(PopularQuerySerializer.parse(request.query_params))
+        response = Response(PopularSerializer(found).data)
+        if not found.available:
+            response["Cache-Control"] = "no-store"
+        return response
+
+    @action(detail=False)
+    @method_decorator(cache_control(private=True, no_store=True))
+    def recent(self, request: Request) -> Response:
+        """The products that this visitor looked at, the last one first."""
+        return Response(RecentSerializer(ranking.recent(visitor_of(request))).data)
 
     def filter_queryset(self, queryset: Any) -> Any:
         if self.action != "list":

@@ -3,6 +3,7 @@
 import inspect
 import re
 from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
 
 import pytest
 from django.conf import settings
@@ -16,6 +17,7 @@ from tests.processes import ROOT
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 
+NOW = datetime.now(UTC)
 DOCS = (ROOT / "docs/redis.md").read_text()
 
 
@@ -35,6 +37,11 @@ MADE = {
     ],
     "user_basket_key": lambda: [keys.user_basket_key(7)],
     "anonymous_basket_key": lambda: [keys.anonymous_basket_key("abc")],
+    "views_key": lambda: [keys.views_key(NOW)],
+    "ranking_key": lambda: [keys.ranking_key()],
+    "user_recent_key": lambda: [keys.user_recent_key(7)],
+    "anonymous_recent_key": lambda: [keys.anonymous_recent_key("abc")],
+    "visitors_key": lambda: [keys.visitors_key(NOW)],
     "lock_key": lambda: [keys.lock_key("import")],
 }
 
@@ -98,9 +105,12 @@ def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books,
     client = Client()
     for query in ("", "?limit=1", "?search=book"):
         client.get(f"/store/cached/{query}")
+    client.get(f"/store/products/{books[0].pk}/")
+    client.get("/store/products/popular/")
     for visitor in (client, Client()):
         visitor.put(f"/store/basket/{books[0].pk}/", {"quantity": 1}, "application/json")
     client.post("/admin/login/?next=/admin/", {"username": "chief", "password": "secret"})
+    client.get(f"/store/products/{books[0].pk}/")
     with locks.hold("import", lease_seconds=60):
         found = [key.decode() for key in redis.scan_iter(f"{settings.PROJECT_NAME}:*")]
         seen = set()

@@ -17,9 +17,10 @@ PLUMBING = {
     "keys",
     "locks",
     "metrics",
+    "view_counts",
     "writes",
 }
-DOMAIN = {"basket", "catalogue", "comparison", "demo", "models"}
+DOMAIN = {"basket", "catalogue", "comparison", "demo", "models", "ranking"}
 
 
 def layer(module: str) -> int:
