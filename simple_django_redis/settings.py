@@ -18,7 +18,7 @@ from marshmallow.validate import Length, Range, Regexp
 from simple_django_redis import embedded, secret
 from simple_django_redis.environment import LONGEST_SECONDS, env, host, network, origin
 from simple_django_redis.redis_url import redis_url
-from store.keys import ENTRY_FORMAT_VERSION
+from store.keys import ENTRY_FORMAT_VERSION, ORM_AGE_SECONDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -48,6 +48,7 @@ try:
     CACHE_WAIT_SECONDS: float = env.float("CACHE_WAIT_SECONDS", 2.0, validate=Range(min=0))
     CACHE_LEASE_SECONDS: float = env.float("CACHE_LEASE_SECONDS", 5.0, validate=Range(min=0.1))
     CACHE_BUDGET_SECONDS: float = env.float("CACHE_BUDGET_SECONDS", 0.25, validate=Range(min=0.01))
+    ORM_CACHE: bool = env.bool("ORM_CACHE", False)
     METRICS_ALLOW: list[IPv4Network | IPv6Network] = env.list(
         "METRICS_ALLOW", [ip_network("127.0.0.0/8"), ip_network("::1/128")], subcast=network
     )
@@ -101,6 +102,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "store",
+    *(["cacheops"] if ORM_CACHE else []),
 ]
 MIDDLEWARE = [
     "simple_django_redis.middleware.HeadMiddleware",
@@ -236,6 +238,14 @@ CACHES: dict[str, dict[str, Any]] = {
         "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.JSONOrNothing"},
     },
 }
+# Off by default, as it pickles: who can write to Redis could have code of theirs run by the store.
+if ORM_CACHE:
+    CACHEOPS = {"store.product": {"ops": "get", "timeout": ORM_AGE_SECONDS}}
+    CACHEOPS_REDIS = REDIS_URL
+    CACHEOPS_CLIENT_CLASS = "store.orm_caching.OrmRedis"
+    CACHEOPS_PREFIX = "store.orm_caching.prefix"
+    CACHEOPS_DEGRADE_ON_FAILURE = True
+    warnings.filterwarnings("ignore", message="The cacheops cache")  # The breaker says it once.
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_CACHE_ALIAS = "session"
 

@@ -81,12 +81,16 @@ def ask_queue_redis(command: Callable[[Redis], T]) -> T:
         raise Unavailable("Redis refuses what is needed") from error
 
 
-@cache
-def _client(url: str) -> Redis:
-    pool = WaitingPool.from_url(
+def make_pool(url: str) -> WaitingPool:
+    """Return a pool of connections to `url` with the cache's short timeouts and no retries."""
+    return WaitingPool.from_url(
         url,
         socket_connect_timeout=settings.REDIS_CONNECT_SECONDS,
         socket_timeout=settings.REDIS_READ_SECONDS,
         **settings.REDIS_POOL,
     )
-    return Redis(connection_pool=pool)
+
+
+@cache
+def _client(url: str) -> Redis:
+    return Redis(connection_pool=make_pool(url))

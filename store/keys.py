@@ -25,6 +25,10 @@ RESERVED_KEYS = 8
 
 # How long a basket is kept after the last change to it.
 BASKET_AGE_SECONDS = 30 * 24 * 3600
+# How long cacheops keeps a product, and what it then needs to find it: longer, as it is set anew with
+# each product that is stored.
+ORM_AGE_SECONDS = 600
+ORM_SCHEMES_AGE_SECONDS = 2 * ORM_AGE_SECONDS + 10
 # How long the views of an hour are kept: for all 24 hours that may ask for them, and one more.
 VIEWS_AGE_SECONDS = 25 * 3600
 # How old the ranking made of them may be.
@@ -76,6 +80,11 @@ def entry_keys(family: str, query: str = "", max_variants: int = 1000) -> EntryK
 def generation_key(family: str) -> str:
     """Return the key of the token that all entries of `family` share; it is UNVERSIONED."""
     return f"{family}:generation"
+
+
+def orm_prefix(generation: str) -> str:
+    """Return what stands in front of all keys of cacheops; see `store.orm_caching`."""
+    return f"{settings.PROJECT_NAME}:orm:{generation}:"
 
 
 def user_basket_key(user_id: int) -> str:

@@ -20,7 +20,7 @@ PLUMBING = {
     "view_counts",
     "writes",
 }
-DOMAIN = {"basket", "catalogue", "comparison", "demo", "models", "ranking"}
+DOMAIN = {"basket", "catalogue", "comparison", "demo", "models", "orm_caching", "ranking"}
 
 
 def layer(module: str) -> int:
