@@ -101,6 +101,8 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "store",
     *(["cacheops"] if ORM_CACHE else []),
 ]
@@ -146,7 +148,20 @@ REST_FRAMEWORK = {
         "store.renderers.PageRenderer",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["store.permissions.StaffWritesElseReadOnly"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "The store",
+    "DESCRIPTION": "A list of products from the database and from the cache, and what goes with it.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",  # From this server, not from a CDN.
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "store.schema.add_common_answers",
+    ],
 }
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "static"

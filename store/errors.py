@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import page_not_found
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -42,3 +43,10 @@ def server_error(_request: HttpRequest) -> HttpResponse:
         body = {"detail": ServiceUnavailable.default_detail}
         return JsonResponse(body, status=503, headers={"Retry-After": str(ServiceUnavailable.wait)})
     return JsonResponse({"detail": "The store has made a mistake; it has been noted."}, status=500)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer an address that leads nowhere: in the API with JSON, elsewhere with a page."""
+    if not request.path.startswith("/store/"):
+        return page_not_found(request, exception)
+    return JsonResponse({"detail": "There is nothing at this address."}, status=404)

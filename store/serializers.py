@@ -2,8 +2,10 @@ import re
 from typing import Any
 
 from django.http import QueryDict
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
+from store.basket import Basket, Line, Note
 from store.basket_lines import MAX_QUANTITY
 from store.catalogue import MAX_LIMIT, ORDERINGS, ProductQuery
 from store.models import MAX_PRICE, Product
@@ -11,7 +13,24 @@ from store.ranking import DEFAULT_POPULAR, MAX_POPULAR, Popular, Ranked, Recent
 
 MAX_OFFSET = 2**31 - 1
 
+A_BOOK = {
+    "id": 1,
+    "name": "Book A",
+    "desc": "book A description",
+    "price": 1000,
+    "date_created": "2026-11-20T05:05:54.435061Z",
+    "date_modified": "2026-11-20T05:05:54.435061Z",
+}
 
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample("Book A", A_BOOK, response_only=True),
+        OpenApiExample(
+            "A new book", {"name": "Book A", "desc": "", "price": 1000}, request_only=True
+        ),
+    ]
+)
 class ProductSerializer(serializers.ModelSerializer[Product]):
     """A product as the API shows it; `description` is called `desc` there."""
 
@@ -81,6 +100,28 @@ class PopularQuerySerializer(serializers.Serializer[int]):
         serializer = cls(data=parameters.dict())
         serializer.is_valid(raise_exception=True)
         return int(serializer.validated_data.get("limit", DEFAULT_POPULAR))
+
+
+class LineSerializer(serializers.Serializer[Line]):
+    product = serializers.IntegerField()
+    name = serializers.CharField()
+    price = serializers.IntegerField(allow_null=True)
+    priced = serializers.BooleanField()
+    quantity = serializers.IntegerField()
+    total = serializers.IntegerField()
+
+
+class NoteSerializer(serializers.Serializer[Note]):
+    product = serializers.IntegerField()
+    note = serializers.CharField()
+
+
+class BasketSerializer(serializers.Serializer[Basket]):
+    """The visitor's basket, lines in id order; `notes` say what has happened to it by itself."""
+
+    lines = LineSerializer(many=True)
+    total = serializers.IntegerField()
+    notes = NoteSerializer(many=True)
 
 
 class QuantitySerializer(serializers.Serializer[int]):

@@ -3,7 +3,7 @@ from rest_framework.routers import SimpleRouter
 
 from store import views
 
-router = SimpleRouter()
+router = SimpleRouter(use_regex_path=False)
 router.register("products", views.ProductViewSet)
 
 urlpatterns = [

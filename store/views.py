@@ -1,9 +1,9 @@
-from dataclasses import asdict
 from typing import Any
 
 from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
+from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -11,13 +11,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ModelViewSet
 
-from store import basket, catalogue, http_caching, ranking
+from store import basket, catalogue, http_caching, ranking, schema
 from store.authentication import SessionWithCsrf
 from store.caching import Outcome
 from store.models import Product
 from store.pagination import ProductPagination
 from store.renderers import PageRenderer, ProductListRenderer
 from store.serializers import (
+    BasketSerializer,
     PopularQuerySerializer,
     PopularSerializer,
     ProductQuerySerializer,
@@ -41,6 +42,7 @@ class PublicListView(APIView):
 class StoreView(PublicListView):
     """All products, read from the database on every request."""
 
+    @extend_schema(**schema.STORE)
     def get(self, request: Request) -> Response:
         query = ProductQuerySerializer.parse(request.query_params)
         return Response(catalogue.list_products(query))
@@ -49,6 +51,7 @@ class StoreView(PublicListView):
 class CachedStoreView(PublicListView):
     """All products, from the cache; 201 if this request put them there."""
 
+    @extend_schema(**schema.CACHED_STORE)
     def get(self, request: Request) -> Response:
         query = ProductQuerySerializer.parse(request.query_params)
         products = catalogue.list_products_cached(query)
@@ -63,7 +66,9 @@ class ProductViewSet(ModelViewSet[Product]):
     queryset = Product.objects.all()
     serializer_class = ProductSerializer
     pagination_class = ProductPagination
+    lookup_value_converter = "int"
 
+    @extend_schema(**schema.PRODUCTS)
     @cached_response(ttl_seconds=600)
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
@@ -76,7 +81,8 @@ class ProductViewSet(ModelViewSet[Product]):
             remember(response, visitor)
         return response
 
-    @action(detail=False)
+    @extend_schema(**schema.POPULAR)
+    @action(detail=False, pagination_class=None)
     @cached_response(ttl_seconds=60)
     def popular(self, request: Request) -> Response:
         """The products that were looked at most in the last 24 hours."""
@@ -86,7 +92,8 @@ class ProductViewSet(ModelViewSet[Product]):
             response["Cache-Control"] = "no-store"
         return response
 
-    @action(detail=False)
+    @extend_schema(**schema.RECENT)
+    @action(detail=False, pagination_class=None)
     @method_decorator(cache_control(private=True, no_store=True))
     def recent(self, request: Request) -> Response:
         """The products that this visitor looked at, the last one first."""
@@ -113,20 +120,24 @@ class VisitorView(APIView):
 class BasketView(VisitorView):
     """The visitor's basket: what is in it and what it costs; DELETE empties it."""
 
+    @extend_schema(**schema.READ_BASKET)
     def get(self, request: Request) -> Response:
         get_token(request._request)  # Sends the cookie that writing needs.
-        return Response(asdict(basket.read(self.visitor)))
+        return Response(BasketSerializer(basket.read(self.visitor)).data)
 
+    @extend_schema(**schema.EMPTY_BASKET)
     def delete(self, request: Request) -> Response:
-        return Response(asdict(basket.empty(self.visitor)))
+        return Response(BasketSerializer(basket.empty(self.visitor)).data)
 
 
 class BasketLineView(VisitorView):
     """One product in the visitor's basket: PUT {"quantity": 1 to 99} sets it, DELETE takes it out."""
 
+    @extend_schema(**schema.PUT_LINE)
     def put(self, request: Request, product_id: int) -> Response:
         quantity = QuantitySerializer.parse(request.data)
-        return Response(asdict(basket.put(self.visitor, product_id, quantity)))
+        return Response(BasketSerializer(basket.put(self.visitor, product_id, quantity)).data)
 
+    @extend_schema(**schema.REMOVE_LINE)
     def delete(self, request: Request, product_id: int) -> Response:
-        return Response(asdict(basket.remove(self.visitor, product_id)))
+        return Response(BasketSerializer(basket.remove(self.visitor, product_id)).data)
