@@ -32,6 +32,11 @@ bench-cache: setup-dev ## Measure what a hit, a miss and an invalidation cost (w
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.cache_costs
 
+.PHONY: bench-views
+bench-views: setup-dev ## Compare ways of caching a whole answer (writes docs/view-caching.md)
+	@bin/test-servers
+	@$(PYTHON_IN_VENV) -m bench.views
+
 .PHONY: test
 test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default
 	@bin/test-servers

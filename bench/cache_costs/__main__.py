@@ -13,7 +13,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from bench.cache_costs import report, servers
+from bench import servers
+from bench.cache_costs import report
 
 OUTPUT = Path(__file__).resolve().parents[2] / "docs" / "cache-costs.md"
 FEWEST_ROWS = 2
