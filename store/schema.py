@@ -12,6 +12,7 @@ from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
     OpenApiResponse,
+    extend_schema,
     inline_serializer,
 )
 from rest_framework import serializers
@@ -98,6 +99,13 @@ PRODUCTS: dict[str, Any] = {
     "summary": "Products, page by page",
     "parameters": [ProductQuerySerializer, _IF_NONE_MATCH],
     "responses": {200: ProductSerializer(many=True), 304: _NOT_MODIFIED},
+}
+ONE_PRODUCT = {
+    "create": extend_schema(summary="Add a product"),
+    "retrieve": extend_schema(summary="One product; looking at it counts for the most viewed"),
+    "update": extend_schema(summary="Change a product as a whole"),
+    "partial_update": extend_schema(summary="Change some of a product"),
+    "destroy": extend_schema(summary="Delete a product"),
 }
 POPULAR: dict[str, Any] = {
     "summary": "The most viewed products of the last 24 hours",

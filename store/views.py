@@ -3,7 +3,7 @@ from typing import Any
 from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -60,6 +60,7 @@ class CachedStoreView(PublicListView):
         return http_caching.finish(request, response, products.fetched)
 
 
+@extend_schema_view(**schema.ONE_PRODUCT)
 class ProductViewSet(ModelViewSet[Product]):
     """Products one by one: anyone reads, staff write."""
 
