@@ -7,6 +7,9 @@ from environs import Env, EnvError
 from marshmallow.validate import OneOf
 
 env = Env()
+RATE = re.compile(r"(\d{1,9})/(s|sec|second|m|min|minute|h|hour|d|day)", re.ASCII)
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+HIGHEST_RATE = 10_000  # Each one counted takes some 50 bytes of Redis until its window is over.
 LONGEST_SECONDS = 10 * 365 * 24 * 3600  # Ten years; Redis refuses what is far beyond.
 
 
@@ -26,6 +29,21 @@ def parse_cache_ttl(value: str) -> int | None:
 def parse_log_level(value: str) -> str:
     """Parse one of Python's levels, in capitals or not."""
     return str(OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])(value.strip().upper()))
+
+
+@env.parser_for("rate")
+def parse_rate(value: str) -> tuple[int, int] | None:
+    """Parse how many there may be in how many seconds, as in 10/min, or `off`."""
+    text = value.strip().lower()
+    if text == "off":
+        return None
+    found = RATE.fullmatch(text)
+    if not found or not 1 <= int(found[1]) <= HIGHEST_RATE:
+        raise EnvError(
+            f'"{value}" is neither off nor a rate like 10/min: 1 to {HIGHEST_RATE} per second, minute, '
+            "hour or day"
+        )
+    return int(found[1]), UNIT_SECONDS[found[2][0]]
 
 
 @env.parser_for("address")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
-from django.http import HttpRequest
+from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -49,3 +49,29 @@ class TrustedProxyMiddleware:
         if forwarded.strip():
             request.META["REMOTE_ADDR"] = forwarded.rpartition(",")[2].strip()
         return self.get_response(request)
+
+
+class BodyLimitMiddleware:
+    """Refuses a body that is longer than BODY_LIMITS allows, ahead of reading any of it.
+
+    Django's own limit (DATA_UPLOAD_MAX_MEMORY_SIZE) is for forms; JSON is read by DRF, without one.
+    Of a body without a length (chunked) Django reads nothing, which the answer says: 411.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "Transfer-Encoding" in request.headers:
+            detail = "A body has to come with its Content-Length; a chunked one is not read."
+            return JsonResponse({"detail": detail}, status=411)
+        length = request.headers.get("Content-Length") or "0"
+        limit = self._limit_bytes(request.path)
+        if length.isdecimal() and int(length) > limit:
+            detail = f"The body has {length} bytes; at most {limit} are taken here."
+            return JsonResponse({"detail": detail}, status=413)
+        return self.get_response(request)
+
+    def _limit_bytes(self, path: str) -> int:
+        """Return the limit of the longest prefix of `path`; every path begins with "/"."""
+        return settings.BODY_LIMITS[max(filter(path.startswith, settings.BODY_LIMITS), key=len)]

@@ -55,6 +55,10 @@ try:
     SESSION_COOKIE_AGE: int = env.int(
         "SESSION_COOKIE_AGE", 3600, validate=Range(1, LONGEST_SECONDS)
     )
+    # At most so many in so many seconds; None: no limit.
+    THROTTLE_LOGIN: tuple[int, int] | None = env.rate("THROTTLE_LOGIN", "10/min")
+    THROTTLE_WRITES: tuple[int, int] | None = env.rate("THROTTLE_WRITES", "120/min")
+    MAX_BODY_BYTES: int = env.int("MAX_BODY_BYTES", 1_000_000, validate=POSITIVE)
     PROJECT_NAME: str = env.str(
         "PROJECT_NAME", "django_redis", validate=Regexp(r"^[\w.-]{1,64}$", error="Must be a name.")
     )
@@ -109,6 +113,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "simple_django_redis.middleware.HeadMiddleware",
     "store.health.HealthMiddleware",
+    "simple_django_redis.middleware.BodyLimitMiddleware",
     "simple_django_redis.middleware.TrustedProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -118,7 +123,9 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "store.sign_in.RefusedSignIns",
 ]
+AUTHENTICATION_BACKENDS = ["store.sign_in.ThrottledBackend"]
 ROOT_URLCONF = "simple_django_redis.urls"
 WSGI_APPLICATION = "simple_django_redis.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -140,8 +147,9 @@ TEMPLATES = [
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework.authentication.SessionAuthentication",
-        "rest_framework.authentication.BasicAuthentication",
+        "store.authentication.ThrottledBasic",
     ],
+    "DEFAULT_THROTTLE_CLASSES": ["store.write_throttle.WriteThrottle"],
     "EXCEPTION_HANDLER": "store.errors.exception_handler",
     "DEFAULT_RENDERER_CLASSES": [
         "store.renderers.ReadyJSONRenderer",
@@ -252,6 +260,13 @@ CACHES: dict[str, dict[str, Any]] = {
         "TIMEOUT": SESSION_COOKIE_AGE,
         "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.JSONOrNothing"},
     },
+    # Not the cache's server: a count that is evicted lets in whom it should not. Errors are seen.
+    "throttle": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": QUEUE_REDIS_URL,
+        "KEY_PREFIX": f"{PROJECT_NAME}:throttle",
+        "OPTIONS": {"CONNECTION_FACTORY": "store.connections.QueueClient"},
+    },
 }
 # Off by default, as it pickles: who can write to Redis could have code of theirs run by the store.
 if ORM_CACHE:
@@ -265,6 +280,8 @@ SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_CACHE_ALIAS = "session"
 
 # --- Security ------------------------------------------------------------------------------------
+# How long a request's body may be, by what its path begins with.
+BODY_LIMITS = {"/": MAX_BODY_BYTES}
 if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # Probes speak plain HTTP to the container; they are answered before any redirect.

@@ -48,6 +48,14 @@ class OnePool(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyp
             return super().get_or_create_connection_pool(params)
 
 
+class QueueClient(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyped.
+    """Gives an alias of Django's cache framework the client, and so the pool, of `queue_redis()`."""
+
+    def connect(self, url: str) -> Redis:
+        with _making:
+            return _client(url)
+
+
 _making = threading.Lock()
 
 

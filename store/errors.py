@@ -7,20 +7,16 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.defaults import page_not_found
-from rest_framework import exceptions, status
+from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from store.api_exceptions import ServiceUnavailable, as_api_exception
 from store.basket import BasketFull, NotThere
-from store.breaker import RETRY_SECONDS, Unavailable
+from store.breaker import Unavailable
+from store.throttling import TooMany
 
 logger = logging.getLogger(__name__)
-
-
-class ServiceUnavailable(exceptions.APIException):
-    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = "The store cannot answer at the moment. Please try again."
-    wait = int(RETRY_SECONDS)  # DRF makes a Retry-After header of it.
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -28,8 +24,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if isinstance(error, OperationalError | InterfaceError):
         logger.error("The database failed: %s", error, exc_info=error)
         error = ServiceUnavailable()
-    elif isinstance(error, Unavailable):  # The breaker has logged it.
-        error = ServiceUnavailable()
+    elif isinstance(error, Unavailable | TooMany):
+        error = as_api_exception(error)
     elif isinstance(error, NotThere):
         error = exceptions.NotFound(str(error))
     elif isinstance(error, BasketFull):

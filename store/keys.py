@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.conf import settings
+from django.utils.crypto import salted_hmac
 
 # Part of every entry's key, so that two releases can run side by side. Raise it whenever what is
 # stored under a key changes its form.
@@ -39,6 +40,9 @@ VISITORS_AGE_SECONDS = 8 * 24 * 3600
 # shown that it keeps cookies, as a crawler leaves one such list with each request.
 RECENT_AGE_SECONDS = 30 * 24 * 3600
 NEW_RECENT_AGE_SECONDS = 3600
+
+# How long an address counts as a user's own after they signed in from there.
+KNOWN_CLIENT_SECONDS = 30 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -125,3 +129,18 @@ def anonymous_recent_key(browser: str) -> str:
 def lock_key(name: str) -> str:
     """Return the key of a lock of `store.locks`; lives as long as the holder's lease."""
     return f"{settings.PROJECT_NAME}:lock:{name}"
+
+
+def throttle_key(what: str, who: str) -> str:
+    """Return the key, in the cache `throttle`, that counts who does what; lives for a rate's window."""
+    return f"{what}:{_pseudonym(who)}"
+
+
+def known_client_key(username: str, network: str) -> str:
+    """Return the key of the mark that a user has signed in from there; lives KNOWN_CLIENT_SECONDS."""
+    return f"known:{_pseudonym(f'{username}@{network}')}"
+
+
+def _pseudonym(who: str) -> str:
+    """Return what stands for a name or an address, which are nobody's to read in Redis."""
+    return salted_hmac("store.keys", who, algorithm="sha256").hexdigest()[:32]

@@ -7,6 +7,7 @@ operation the errors that any of its kind can end with.
 from typing import Any
 
 from django.conf import settings
+from drf_spectacular.authentication import BasicScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import (
     OpenApiExample,
@@ -165,6 +166,10 @@ class SessionWithCsrfScheme(OpenApiAuthenticationExtension):  # type: ignore[no-
         return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}
 
 
+class ThrottledBasicScheme(BasicScheme):  # type: ignore[no-untyped-call]
+    target_class = "store.authentication.ThrottledBasic"
+
+
 _DETAIL = {
     "type": "object",
     "properties": {"detail": {"type": "string"}},
@@ -205,11 +210,14 @@ def _common_answers(path: str, method: str, operation: dict[str, Any]) -> dict[s
         found["404"] = _answer("There is no such thing, or no such `format`.", _DETAIL)
     if takes_query or "requestBody" in operation:
         found["400"] = _answer("What was sent is not what may be sent.", _INVALID)
-    if method in _UNSAFE:
+    takes_credentials = any("basicAuth" in one for one in operation.get("security", ()))
+    if method in _UNSAFE or takes_credentials:
         found["403"] = _answer("Not allowed, or without a CSRF token.", _DETAIL)
+        found["429"] = _answer("Too many writes or attempts to sign in.", _DETAIL, _RETRY_AFTER)
+    if method in _UNSAFE:
+        found["411"] = _answer("The body comes without its length.", _DETAIL)
         found["413"] = _answer("The body is too large.", _DETAIL)
         found["415"] = _answer("A media type that is not understood.", _DETAIL)
-        found["429"] = _answer("Too many requests.", _DETAIL, _RETRY_AFTER)
     return found
 
 

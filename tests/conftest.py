@@ -21,7 +21,7 @@ from django.db import connection
 from django.test import Client
 from redis import Redis
 
-from store import catalogue, demo
+from store import catalogue, demo, throttling
 from store.caching import process_cache
 from store.connections import queue_breaker
 from store.models import Product
@@ -55,6 +55,7 @@ def empty_cache() -> Iterator[None]:
     process_cache.outage.try_to_end()
     catalogue._database.reset()
     queue_breaker.reset()
+    throttling.breaker.reset()
     with Redis.from_url(settings.REDIS_URL) as client:
         for key in client.scan_iter(f"{settings.PROJECT_NAME}:*"):
             client.delete(key)

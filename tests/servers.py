@@ -29,6 +29,7 @@ def prepare_environment() -> None:
     os.environ["PROJECT_NAME"] = f"test-{secrets.token_hex(4)}"
     # A machine that runs the suite stalls now and then, which must not count as an outage.
     os.environ.setdefault("CACHE_BUDGET_SECONDS", "5")
+    os.environ |= {"THROTTLE_LOGIN": "off", "THROTTLE_WRITES": "off"}  # Tests of it turn it on.
     is_controller = "PYTEST_XDIST_WORKER" not in os.environ
     if is_controller and os.environ.get("ENGINES") == "servers":
         _start_missing_servers()

@@ -47,6 +47,13 @@ MADE = {
     "anonymous_recent_key": lambda: [keys.anonymous_recent_key("abc")],
     "visitors_key": lambda: [keys.visitors_key(NOW)],
     "lock_key": lambda: [keys.lock_key("import")],
+    "throttle_key": lambda: [
+        str(caches["throttle"].make_key(keys.throttle_key(what, "192.0.2.7")))
+        for what in ("login-address", "login-name", "write")
+    ],
+    "known_client_key": lambda: [
+        str(caches["throttle"].make_key(keys.known_client_key("jane", "192.0.2.7")))
+    ],
 }
 
 
@@ -104,7 +111,8 @@ def test_every_lifetime_of_keys_py_and_of_the_settings_that_the_table_names_exis
     assert [name for name in named if not hasattr(keys, name) and not hasattr(settings, name)] == []
 
 
-def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books, redis):
+def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books, redis, settings):
+    settings.THROTTLE_LOGIN = settings.THROTTLE_WRITES = (100, 60)
     User.objects.create_superuser("chief", password="secret")
     client = Client()
     for query in ("", "?limit=1", "?search=book"):
@@ -113,7 +121,8 @@ def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books,
     client.get("/store/products/popular/")
     for visitor in (client, Client()):
         visitor.put(f"/store/basket/{books[0].pk}/", {"quantity": 1}, "application/json")
-    client.post("/admin/login/?next=/admin/", {"username": "chief", "password": "secret"})
+    for password in ("wrong", "secret"):
+        client.post("/admin/login/?next=/admin/", {"username": "chief", "password": password})
     client.get(f"/store/products/{books[0].pk}/")
     with locks.hold("import", lease_seconds=60):
         found = [key.decode() for key in redis.scan_iter(f"{settings.PROJECT_NAME}:*")]

@@ -17,6 +17,7 @@ PLUMBING = {
     "keys",
     "locks",
     "metrics",
+    "throttling",
     "view_counts",
     "writes",
 }

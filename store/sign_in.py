@@ -1,0 +1,97 @@
+"""Signing in, by a form or by HTTP Basic credentials: THROTTLE_LOGIN bounds how fast passwords are tried.
+
+All ways lead through Django's authentication backend, so that is where attempts are counted: by client
+address and by user name, before the password is looked at, as otherwise those at once would all be let
+through. A right password gives its attempt back. Redis down: SignInUnavailable, nobody gets in.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import BaseBackend, ModelBackend
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from store import keys, throttling
+from store.breaker import Unavailable
+from store.throttling import TooMany
+
+
+class SignInUnavailable(Unavailable):
+    """Attempts cannot be counted, so none is let in."""
+
+
+class ThrottledBackend(ModelBackend):
+    """Django's own users, whose passwords can be tried THROTTLE_LOGIN times in a window.
+
+    `authenticate` raises TooMany, and SignInUnavailable if Redis is down.
+    """
+
+    # ModelBackend's own would go past the count.
+    aauthenticate = BaseBackend.aauthenticate  # type: ignore[assignment]
+
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> User | None:
+        if settings.THROTTLE_LOGIN is None or username is None or password is None:
+            return super().authenticate(request, username, password, **kwargs)
+        network = throttling.client_network(request.META.get("REMOTE_ADDR", "") if request else "")
+        name = _name_in_the_database(username)
+        known = keys.known_client_key(name, network)
+        try:
+            counted = _count(name, network, known)
+        except Unavailable as error:
+            raise SignInUnavailable(str(error)) from error
+        user = super().authenticate(request, username, password, **kwargs)
+        if user is not None:
+            with contextlib.suppress(Unavailable):  # It stays counted; the password was right.
+                throttling.give_back(counted)
+                throttling.remember(known, keys.KNOWN_CLIENT_SECONDS)
+        return user
+
+
+class RefusedSignIns:
+    """Answers what the backend raises in the login pages; the API's views have answered theirs."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if not isinstance(error, TooMany | SignInUnavailable):
+            return None
+        throttled, seconds = isinstance(error, TooMany), error.retry_after_seconds
+        page = {"throttled": throttled, "seconds": seconds}
+        response = render(request, "store/refused.html", page, status=429 if throttled else 503)
+        response["Retry-After"] = str(seconds)
+        return response
+
+
+def _count(name: str, network: str, known: str) -> throttling.Counted:
+    """Count an attempt by address, and by name unless the user has signed in from there of late.
+
+    Otherwise whoever sends wrong passwords for a name would keep its owner out.
+    """
+    counted_under = [keys.throttle_key("login-address", network)]
+    if not throttling.is_remembered(known):
+        counted_under.append(keys.throttle_key("login-name", name))
+    return throttling.count(settings.THROTTLE_LOGIN, *counted_under)
+
+
+def _name_in_the_database(username: str) -> str:
+    """Return the name of the user whom the database takes `username` for.
+
+    MySQL ignores case and accents: each way of writing a name would else have attempts of its own.
+    """
+    users = get_user_model()._default_manager.filter(username=username)
+    return users.values_list("username", flat=True).first() or username

@@ -1,0 +1,128 @@
+"""How often somebody may do something: so many times in any window of so many seconds.
+
+For each who is counted a sorted set holds the moments of the last window (a sliding window, which has
+no edge at which twice as many get through). One Lua script looks and counts (ZREMRANGEBYSCORE, ZCARD,
+ZADD, by Redis' own clock), so that requests at once cannot all find the last place free. Redis down:
+breaker.Unavailable, and the caller decides whether to let in or to refuse.
+"""
+
+import math
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, TypeVar
+
+from django.core.cache import caches
+from redis import Redis
+from redis.exceptions import RedisError
+
+from store.breaker import Breaker
+
+T = TypeVar("T")
+ALIAS = "throttle"
+IPV6_PREFIX = (
+    64  # What one subscriber has at least (RFC 6177); the rest of an address is free to choose.
+)
+
+# Counts in none of KEYS if one of them is full, and returns the milliseconds until there is room in all.
+COUNT = """
+local limit, window_ms, attempt = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local wait_ms = 0
+for _, key in ipairs(KEYS) do
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window_ms)
+  if redis.call('ZCARD', key) >= limit then
+    local next_to_end = redis.call('ZRANGE', key, -limit, -limit, 'WITHSCORES')[2]
+    wait_ms = math.max(wait_ms, next_to_end + window_ms - now)
+  end
+end
+if wait_ms > 0 then return wait_ms end
+for _, key in ipairs(KEYS) do
+  redis.call('ZADD', key, now, attempt)
+  redis.call('PEXPIRE', key, window_ms)
+end
+return 0
+"""
+
+# A server that refuses (full, read-only) is as useless here as one that is down.
+breaker = Breaker("Redis, for the throttles,", failures=(RedisError,), on_failure=lambda: None)
+
+
+class TooMany(Exception):
+    """It has been done as often as it may; there is room again in `retry_after_seconds`."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"Too many attempts. Try again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What has been counted, to give it back."""
+
+    keys: tuple[str, ...]
+    attempt: str
+
+
+def count(rate: tuple[int, int] | None, *keys: str) -> Counted:
+    """Count one attempt under all `keys`, or under none of them.
+
+    `rate` is how many there may be in how many seconds; with None nothing is counted and Redis is not
+    asked. Raises TooMany, and breaker.Unavailable if Redis is down.
+    """
+    if rate is None:
+        return Counted((), "")
+    limit, window_seconds = rate
+    counted = Counted(tuple(map(_whole_key, keys)), secrets.token_hex(8))
+    arguments = (limit, window_seconds * 1000, counted.attempt)
+    wait_ms = _ask(lambda redis: redis.eval(COUNT, len(keys), *counted.keys, *arguments))
+    if wait_ms:
+        raise TooMany(math.ceil(wait_ms / 1000))
+    return counted
+
+
+def give_back(counted: Counted) -> None:
+    """Take an attempt out of the count again; raises breaker.Unavailable."""
+
+    def remove(redis: Redis) -> None:
+        with redis.pipeline(transaction=False) as pipeline:
+            for key in counted.keys:
+                pipeline.zrem(key, counted.attempt)
+            pipeline.execute()
+
+    if counted.keys:
+        _ask(remove)
+
+
+def remember(key: str, seconds: int) -> None:
+    """Set a mark that `is_remembered` finds for so long; raises breaker.Unavailable."""
+    _ask(lambda redis: redis.set(_whole_key(key), "1", ex=seconds))
+
+
+def is_remembered(key: str) -> bool:
+    """Say whether `remember` has set the mark; raises breaker.Unavailable."""
+    return bool(_ask(lambda redis: redis.exists(_whole_key(key))))
+
+
+def client_network(address: str) -> str:
+    """Return whom a client's address stands for: itself, or an IPv6 network of 64 bits.
+
+    Whatever is no address (a unix socket's client has none) stands for one and the same client.
+    """
+    try:
+        client = ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(client, IPv6Address):
+        return str(client.ipv4_mapped or ip_network((int(client), IPV6_PREFIX), strict=False))
+    return str(client)
+
+
+def _whole_key(key: str) -> str:
+    return str(caches[ALIAS].make_key(key))
+
+
+def _ask(command: Callable[[Any], T]) -> T:
+    return breaker.call(lambda: command(caches[ALIAS].client.get_client()))  # type: ignore[attr-defined]  # django-redis
