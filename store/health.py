@@ -6,12 +6,15 @@ https, as platforms probe the container over plain HTTP by its address.
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.core.cache import caches
 from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
+
+from store.connections import queue_redis
 
 
 class HealthMiddleware:
@@ -30,10 +33,11 @@ class HealthMiddleware:
 
 
 def readiness() -> HttpResponse:
-    """Name the state of database and cache; 503 without the database, as only the cache can be missed."""
-    database, cache = database_state(), cache_state()
-    status = 200 if database == "ok" else 503
-    return JsonResponse({"database": database, "cache": cache}, status=status)
+    """Name the state of database and Redis; 503 without the database, as only that cannot be missed."""
+    states = {"database": database_state(), "cache": cache_state()}
+    if settings.QUEUE_REDIS_URL != settings.REDIS_URL:
+        states["queue"] = queue_state()
+    return JsonResponse(states, status=200 if states["database"] == "ok" else 503)
 
 
 def database_state() -> str:
@@ -53,6 +57,14 @@ def cache_state() -> str:
         return "ok"
     try:
         cache.client.get_client().ping()
+    except RedisError:
+        return "down"
+    return "ok"
+
+
+def queue_state() -> str:
+    try:
+        queue_redis().ping()
     except RedisError:
         return "down"
     return "ok"

@@ -56,6 +56,16 @@ def test_probes_are_not_redirected_to_https(client, settings, path):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_readyz_names_a_second_redis_which_can_be_missed(client, settings, redis):
+    settings.QUEUE_REDIS_URL = f"{settings.REDIS_URL}?"
+    expected = {"database": "ok", "cache": "ok", "queue": "ok"}
+    assert client.get("/readyz").json() == expected
+    settings.QUEUE_REDIS_URL = "redis://127.0.0.1:1/0"
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (200, expected | {"queue": "down"})
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_cache_that_is_down_is_reported_but_the_store_is_ready(client, settings):
     down = {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"}
     settings.CACHES = {**settings.CACHES, "default": down}
