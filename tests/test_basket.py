@@ -124,6 +124,7 @@ def test_a_product_without_a_price_counts_as_0_and_is_marked(client, books):
     assert basket["total"] == 4000
 
 
+@pytest.mark.smoke
 def test_put_sets_the_quantity_and_delete_takes_out_a_line_or_all(client, books):
     fill(client, books, 5)
     put(client, books[0], 7)
@@ -398,6 +399,7 @@ def test_tabs_that_fill_the_basket_at_once_do_not_go_past_the_limit(many, signed
 # --- Signing in -----------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("by", [sign_in, lambda client: client.login(**LOGIN)])
 def test_signing_in_adds_the_anonymous_basket_to_the_users(
     by, client, signed_in, buyer, books, redis, settings

@@ -248,6 +248,7 @@ def exercise_everything(editor: Client) -> None:
     caches["default"].set("text", {"a": [1, 2.5, None, "é"]}, 60)
 
 
+@pytest.mark.smoke
 def test_nothing_in_redis_is_pickled(editor, books, redis, settings):
     exercise_everything(editor)
     values = values_of(redis, settings.PROJECT_NAME)

@@ -159,6 +159,7 @@ def test_many_differing_rows_are_shortened(client, demo_books):
     assert len(said) < 200
 
 
+@pytest.mark.smoke
 def test_repair_makes_every_reader_see_the_database(client, books):
     for query in ("", "?min_price=1500"):
         client.get(f"{CACHED}{query}")

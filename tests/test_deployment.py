@@ -303,7 +303,16 @@ def test_compose_reaches_its_services_by_their_names():
     services = compose_services()
     env = services["app"]["environment"]
     assert env["MYSQL_HOST"] in services
-    assert urlsplit(env["REDIS_URL"]).hostname in services
+    assert urlsplit(env["REDIS_URL"]).hostname == "redis"
+    assert urlsplit(env["QUEUE_REDIS_URL"]).hostname == "redis-queue"
+    assert {"redis", "redis-queue"} <= services.keys()
+
+
+def test_compose_asks_redis_for_its_health_as_the_stores_user():
+    for service in ("redis", "redis-queue"):
+        asked = compose_services()[service]
+        assert "redis-cli --user store ping" in asked["healthcheck"]["test"][1]
+        assert "REDISCLI_AUTH" in asked["environment"]
 
 
 def test_compose_publishes_the_store_on_this_machine_only():

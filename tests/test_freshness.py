@@ -129,6 +129,7 @@ def test_a_transaction_that_wrote_reads_its_own_writes(books):
     assert [product["price"] for product in json.loads(listed.fetched.body)] == [1000, 2000, None]
 
 
+@pytest.mark.smoke
 def test_a_transaction_that_writes_many_rows_forgets_once(books, monkeypatch):
     forgotten = []
     monkeypatch.setattr("store.caching.forget", forgotten.append)

@@ -21,6 +21,7 @@ def test_the_uncached_list_reads_the_database_every_time(client, books, django_a
         assert (response.json()["from_database"], response.json()["from_cache"]) == (True, False)
 
 
+@pytest.mark.smoke
 def test_the_first_cached_answer_is_201_and_the_next_200(client, books, django_assert_num_queries):
     with django_assert_num_queries(1):
         first = client.get("/store/cached/")

@@ -55,6 +55,7 @@ def test_a_naive_holder_that_outlives_its_lease_deletes_anothers_lock(redis):
         pass  # a third may begin beside it.
 
 
+@pytest.mark.smoke
 def test_a_holder_that_outlives_its_lease_leaves_anothers_lock_alone_and_hears_of_it(redis):
     first = locks.hold("right", lease_seconds=SHORT_SECONDS)
     first.__enter__()
@@ -70,6 +71,7 @@ def test_a_holder_that_outlives_its_lease_leaves_anothers_lock_alone_and_hears_o
 # --- One at a time --------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_of_many_at_once_one_holds_the_lock_at_a_time():
     inside, most, done = 0, 0, 0
     barrier = threading.Barrier(8)
@@ -145,6 +147,7 @@ def test_a_lock_without_a_lease_is_refused(redis, lease_seconds):
 # --- The lease ------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_extending_begins_the_lease_anew(redis):
     with locks.hold("long", lease_seconds=LONG_SECONDS) as lock:
         redis.pexpire(lock_key("long"), 10_000)

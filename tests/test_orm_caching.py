@@ -62,6 +62,7 @@ def orm_keys(redis) -> list[bytes]:
     return list(redis.scan_iter(f"{settings.PROJECT_NAME}:orm:*"))
 
 
+@pytest.mark.smoke
 @with_cacheops
 def test_a_product_is_read_from_the_cache(books, redis, django_assert_num_queries):
     price_of(books[0])
@@ -71,6 +72,7 @@ def test_a_product_is_read_from_the_cache(books, redis, django_assert_num_querie
     assert {key.decode().split(":")[3] for key in orm_keys(redis)} == {"q", "conj", "schemes"}
 
 
+@pytest.mark.smoke
 @with_cacheops
 def test_no_key_lives_for_ever(books, redis):
     for product in books:

@@ -57,6 +57,7 @@ def sign_in(name: str) -> Client:
     return client
 
 
+@pytest.mark.smoke
 def test_the_most_viewed_come_first(client, books, redis):
     for product, times in zip(books, (1, 3, 2), strict=True):
         for _ in range(times):
@@ -239,6 +240,7 @@ def test_clients_that_keep_no_cookies_leave_their_lists_for_an_hour_only(books, 
     assert redis.ttl(key) > keys.NEW_RECENT_AGE_SECONDS
 
 
+@pytest.mark.smoke
 def test_visitors_of_a_day_are_counted_once_each(books, redis):
     for agent in ("Firefox", "Chromium"):
         for _ in range(2):  # Without cookies each look comes from a new browser.

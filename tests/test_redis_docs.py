@@ -13,6 +13,7 @@ from django.test import Client
 
 from store import keys, locks
 from store.keys import UNVERSIONED
+from store.redis_survey import family_of
 from tests.processes import ROOT
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
@@ -99,6 +100,14 @@ def test_every_key_of_a_function_is_in_its_row(function):
         assert [row.made_by for row in rows_of(key)] == [function], key
 
 
+@pytest.mark.parametrize("function", MADE)
+def test_the_report_finds_the_family_of_every_key(function):
+    for key in MADE[function]():
+        family = family_of(key)
+        patterns = [pattern for row in rows_of(key) for pattern in row.patterns]
+        assert any(family in pattern.split(":") for pattern in patterns), (key, family)
+
+
 def test_every_family_of_cached_entries_is_in_the_table():
     for family in keys.FAMILIES:
         assert rows_of(cached(family)[0])
@@ -111,6 +120,7 @@ def test_every_lifetime_of_keys_py_and_of_the_settings_that_the_table_names_exis
     assert [name for name in named if not hasattr(keys, name) and not hasattr(settings, name)] == []
 
 
+@pytest.mark.smoke
 def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books, redis, settings):
     settings.THROTTLE_LOGIN = settings.THROTTLE_WRITES = (100, 60)
     User.objects.create_superuser("chief", password="secret")

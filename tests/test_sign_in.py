@@ -113,11 +113,13 @@ def test_a_name_written_in_other_ways_has_no_attempts_of_its_own(clerk):
     assert tried == [403] * LIMIT + [429]
 
 
+@pytest.mark.smoke
 def test_right_passwords_use_up_nothing(clerk):
     assert statuses("clerk", "right", [HERE] * 3 * LIMIT) == [200] * 3 * LIMIT
     assert statuses("clerk", "wrong", [HERE] * LIMIT) == [403] * LIMIT
 
 
+@pytest.mark.smoke
 def test_nobody_is_kept_out_of_where_they_signed_in_before_by_others_who_try_their_name(clerk):
     assert statuses("clerk", "right", [HERE]) == [200]
     others = [f"198.51.100.{number}" for number in range(LIMIT)]

@@ -17,6 +17,7 @@ PLUMBING = {
     "keys",
     "locks",
     "metrics",
+    "redis_survey",
     "throttling",
     "view_counts",
     "writes",

@@ -53,6 +53,7 @@ def test_past_the_limit_it_says_when_there_is_room_again():
     throttling.count(RATE, "b")
 
 
+@pytest.mark.smoke
 def test_the_window_slides_and_has_no_edge_at_which_more_get_through(redis):
     throttling.count(RATE, "a")
     let_pass(redis, "a", 40)
@@ -99,6 +100,7 @@ def test_what_one_count_refuses_is_counted_nowhere():
     fill("other")
 
 
+@pytest.mark.smoke
 def test_what_is_given_back_is_ones_own_and_may_be_done_again():
     first, *_ = fill("a")
     throttling.give_back(first)
