@@ -9,6 +9,7 @@ from functools import wraps
 from typing import Any, Protocol
 
 import orjson
+from django.http import QueryDict
 from django.utils.cache import patch_vary_headers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -44,15 +45,21 @@ class NotStorable(Exception):
 
 
 def cached_response(
-    ttl_seconds: int | None, *, vary_on: Sequence[str] = (), fetch: Fetch = catalogue.fetch
+    ttl_seconds: int | None,
+    *,
+    vary_on: Sequence[str] = (),
+    check: Callable[[QueryDict], object] = lambda _: None,
+    fetch: Fetch = catalogue.fetch,
 ) -> Callable[[View], View]:
     """Answer GET and HEAD of an API view (or of a method of one) from the cache.
 
     `vary_on` names request headers that the answer depends on, and `"user"` if it depends on who is
-    signed in. Without that, requests of signed-in users go past the cache. So do browsers, which get
-    a page. Stored are 200s without a cookie, a header of their own or a Cache-Control that says
-    otherwise, by views that have not looked at the session. A client's Cache-Control is ignored, as
-    its wishes must not make the database work harder. Permissions are checked before, on each request.
+    signed in; without that, requests of signed-in users go past the cache. So do browsers, which get a
+    page. `check(parameters)` raises for a query that is to be refused, before the cache is asked.
+
+    Stored are 200s without a cookie, a header of their own or a Cache-Control that says otherwise, by
+    views that have not looked at the session. A client's Cache-Control is ignored, as its wishes must
+    not make the database work harder. Permissions are checked before, on each request.
     """
     headers = [name for name in vary_on if name != USER]
 
@@ -62,6 +69,7 @@ def cached_response(
             request = next(one for one in args if isinstance(one, Request))
             if not _may_be_shared(request, per_user=USER in vary_on):
                 return view(*args, **kwargs)
+            check(request.query_params)
             try:
                 fetched = fetch(
                     lambda: _storable(request, lambda: view(*args, **kwargs), headers, ttl_seconds),

@@ -70,7 +70,7 @@ class ProductViewSet(ModelViewSet[Product]):
     lookup_value_converter = "int"
 
     @extend_schema(**schema.PRODUCTS)
-    @cached_response(ttl_seconds=600)
+    @cached_response(ttl_seconds=600, check=ProductQuerySerializer.parse)
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().list(request, *args, **kwargs)
 
@@ -84,7 +84,7 @@ class ProductViewSet(ModelViewSet[Product]):
 
     @extend_schema(**schema.POPULAR)
     @action(detail=False, pagination_class=None)
-    @cached_response(ttl_seconds=60)
+    @cached_response(ttl_seconds=60, check=PopularQuerySerializer.parse)
     def popular(self, request: Request) -> Response:
         """The products that were looked at most in the last 24 hours."""
         found = ranking.popular(PopularQuerySerializer.parse(request.query_params))
