@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
@@ -9,7 +10,7 @@ from django.core.management import CommandError, call_command
 from mirakuru import TCPExecutor
 from redis import Redis
 
-from store import redis_survey
+from store import keys, redis_survey
 from store.redis_survey import OTHERS, family_of
 from tests.servers import free_port, start_redis
 from tests.test_settings import manage
@@ -66,6 +67,11 @@ def test_it_shows_keys_and_memory_of_each_family(own, prefix):
     assert re.fullmatch(r"1 +\d+ bytes", row(said, "rq"))
     assert row(said, OTHERS) == "1"
     assert "~ estimated from 1,000 of the keys" in said
+
+
+def test_it_says_how_many_visitors_there_were_today(own):
+    own.pfadd(keys.visitors_key(datetime.now(UTC)), "ann", "bob")
+    assert "Visitors who looked at products today: about 2" in report()
 
 
 def test_what_is_estimated_is_in_proportion_to_what_was_measured(own, prefix, monkeypatch):

@@ -1,5 +1,6 @@
 import time
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from store import redis_survey
+from store import redis_survey, view_counts
+from store.breaker import Unavailable
 from store.redis_survey import NOT_PERMITTED, Family
 
 
@@ -32,6 +34,9 @@ class Command(BaseCommand):
                 down.append(f"Redis for the {purpose} cannot be reached: {error}")
         if down:
             raise CommandError(" ".join(down))
+        with suppress(Unavailable):
+            visitors = view_counts.visitors(datetime.now(UTC))
+            self._console.print(f"Visitors who looked at products today: about {visitors:,}")
 
     def _report(self, purpose: str, url: str) -> None:
         with redis_survey.connect(url) as redis:
