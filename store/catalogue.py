@@ -68,7 +68,7 @@ def products_changed() -> None:
     caching.forget(keys.PRODUCT_LIST)
 
 
-_writes = TableWatch(Product._meta.db_table, products_changed)
+_writes = TableWatch(Product._meta.db_table, lambda _notes: products_changed())
 
 
 # For one process: what has just failed to answer is not waited for by everybody.
