@@ -5,7 +5,9 @@ class StoreConfig(AppConfig):
     name = "store"
 
     def ready(self) -> None:
-        from store import basket, catalogue  # The models must be loaded first.
+        from store import basket, catalogue, events  # The models must be loaded first.
 
+        # In this order: who reads the cached list because of an event must not find the old one.
         catalogue.watch_writes()
+        events.watch_writes()
         basket.watch_logins()

@@ -60,7 +60,7 @@ _making = threading.Lock()
 
 
 def queue_redis() -> Redis:
-    """Return this process' client of QUEUE_REDIS_URL, for what is no cache: baskets, locks.
+    """Return this process' client of QUEUE_REDIS_URL, for what is no cache: baskets, locks, events.
 
     It has the cache's short timeouts and retries nothing; its commands raise RedisError.
     """
@@ -89,13 +89,21 @@ def ask_queue_redis(command: Callable[[Redis], T]) -> T:
         raise Unavailable("Redis refuses what is needed") from error
 
 
-def make_pool(url: str) -> WaitingPool:
+def listener_redis() -> Redis:
+    """Return a client of QUEUE_REDIS_URL with one connection of its own, to be closed after use.
+
+    For Pub/Sub, which holds its connection for as long as it listens.
+    """
+    return Redis.from_pool(make_pool(settings.QUEUE_REDIS_URL, max_connections=1))
+
+
+def make_pool(url: str, **options: Any) -> WaitingPool:
     """Return a pool of connections to `url` with the cache's short timeouts and no retries."""
     return WaitingPool.from_url(
         url,
         socket_connect_timeout=settings.REDIS_CONNECT_SECONDS,
         socket_timeout=settings.REDIS_READ_SECONDS,
-        **settings.REDIS_POOL,
+        **settings.REDIS_POOL | options,
     )
 
 

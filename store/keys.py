@@ -44,6 +44,10 @@ NEW_RECENT_AGE_SECONDS = 3600
 # How long an address counts as a user's own after they signed in from there.
 KNOWN_CLIENT_SECONDS = 30 * 24 * 3600
 
+# How many events a client that comes back may have missed, and for how long they are kept.
+EVENTS_CAP = 1000
+EVENTS_AGE_SECONDS = 24 * 3600
+
 
 @dataclass(frozen=True)
 class EntryKeys:
@@ -124,6 +128,14 @@ def user_recent_key(user_id: int) -> str:
 def anonymous_recent_key(browser: str) -> str:
     """Return the key of a browser's last products; lives as long, at first NEW_RECENT_AGE_SECONDS."""
     return f"{settings.PROJECT_NAME}:recent:anonymous:{browser}"
+
+
+def events_key() -> str:
+    """Return the key of the stream of events; lives EVENTS_AGE_SECONDS from the last one.
+
+    The Pub/Sub channel that says that there are new ones has the same name.
+    """
+    return f"{settings.PROJECT_NAME}:events"
 
 
 def lock_key(name: str) -> str:

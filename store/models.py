@@ -1,11 +1,15 @@
+from typing import Any
+
 from django.core.validators import MaxValueValidator
 from django.db import models
+
+from store import events
 
 MAX_PRICE = 2**31 - 1  # What an integer column holds on every database.
 
 
 class Product(models.Model):
-    """A product of the store; writes to its table are watched by `store.catalogue`."""
+    """A product of the store; `store.catalogue` and `store.events` watch what is written to its table."""
 
     name = models.CharField(max_length=255)
     description = models.TextField(blank=True)
@@ -25,3 +29,11 @@ class Product(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with events.of_one(self):
+            super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        with events.of_one(self):
+            return super().delete(*args, **kwargs)

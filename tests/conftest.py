@@ -21,9 +21,10 @@ from django.db import connection
 from django.test import Client
 from redis import Redis
 
-from store import catalogue, demo, throttling
+from store import catalogue, demo, keys, throttling
 from store.caching import process_cache
 from store.connections import queue_breaker
+from store.event_announcer import announcer
 from store.models import Product
 from tests.processes import StoreProcess
 
@@ -56,6 +57,7 @@ def empty_cache() -> Iterator[None]:
     catalogue._database.reset()
     queue_breaker.reset()
     throttling.breaker.reset()
+    announcer.settle()
     with Redis.from_url(settings.REDIS_URL) as client:
         for key in client.scan_iter(f"{settings.PROJECT_NAME}:*"):
             client.delete(key)
@@ -66,17 +68,27 @@ def empty_cache() -> Iterator[None]:
 @pytest.fixture
 def books(transactional_db: None) -> list[Product]:
     """Three products: Book A for 1000, Book B for 2000, Book C without a price."""
-    return [
+    found = [
         Product.objects.create(name="Book A", description="book A description", price=1000),
         Product.objects.create(name="Book B", description="book B description", price=2000),
         Product.objects.create(name="Book C", description="a third one", price=None),
     ]
+    forget_events()
+    return found
 
 
 @pytest.fixture
 def demo_books(transactional_db: None) -> int:
     """The demo catalogue; returns how many products it has."""
-    return sum(demo.store_in_batches(demo.books()))
+    count = sum(demo.store_in_batches(demo.books()))
+    forget_events()
+    return count
+
+
+def forget_events() -> None:
+    """What a test finds there when it begins has been there for long."""
+    with Redis.from_url(settings.QUEUE_REDIS_URL) as client:
+        client.delete(keys.events_key())
 
 
 @pytest.fixture

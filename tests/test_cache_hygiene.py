@@ -184,7 +184,7 @@ READERS: dict[bytes, Callable[[Redis, bytes], Any]] = {
     b"set": lambda redis, key: list(redis.smembers(key)),
     b"zset": lambda redis, key: redis.zrange(key, 0, -1),
     b"stream": lambda redis, key: [
-        part for _, fields in redis.xrange(key) for pair in fields.items() for part in pair
+        value for _, fields in redis.xrange(key) for value in fields.values()
     ],
 }
 

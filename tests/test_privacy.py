@@ -68,11 +68,13 @@ def member(transactional_db) -> Client:
 
 
 def shared_values(redis: Redis, project: str) -> dict[str, bytes]:
-    """Return what Redis holds of this suite by key, sessions left out, which are one user's own."""
+    """Return what the cache holds by key, sessions left out, which are one user's own."""
     return {
         key.decode(): value
         for key in redis.scan_iter(f"{project}:*")
-        if b":session:" not in key and (value := redis.get(key)) is not None
+        if b":session:" not in key
+        and not key.endswith(b":events")
+        and (value := redis.get(key)) is not None
     }
 
 

@@ -47,6 +47,7 @@ MADE = {
     "user_recent_key": lambda: [keys.user_recent_key(7)],
     "anonymous_recent_key": lambda: [keys.anonymous_recent_key("abc")],
     "visitors_key": lambda: [keys.visitors_key(NOW)],
+    "events_key": lambda: [keys.events_key()],
     "lock_key": lambda: [keys.lock_key("import")],
     "throttle_key": lambda: [
         str(caches["throttle"].make_key(keys.throttle_key(what, "192.0.2.7")))
@@ -124,6 +125,7 @@ def test_every_lifetime_of_keys_py_and_of_the_settings_that_the_table_names_exis
 def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books, redis, settings):
     settings.THROTTLE_LOGIN = settings.THROTTLE_WRITES = (100, 60)
     User.objects.create_superuser("chief", password="secret")
+    books[0].save()
     client = Client()
     for query in ("", "?limit=1", "?search=book"):
         client.get(f"/store/cached/{query}")

@@ -14,6 +14,9 @@ PLUMBING = {
     "caching",
     "connections",
     "database",
+    "event_announcer",
+    "event_feed",
+    "event_stream",
     "keys",
     "locks",
     "metrics",
@@ -22,7 +25,7 @@ PLUMBING = {
     "view_counts",
     "writes",
 }
-DOMAIN = {"basket", "catalogue", "comparison", "demo", "models", "orm_caching", "ranking"}
+DOMAIN = {"basket", "catalogue", "comparison", "demo", "events", "models", "orm_caching", "ranking"}
 
 
 def layer(module: str) -> int:
