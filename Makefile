@@ -37,6 +37,11 @@ bench-views: setup-dev ## Compare ways of caching a whole answer (writes docs/vi
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.views
 
+.PHONY: bench-events
+bench-events: setup-dev ## Measure how long a change takes to the clients of /store/events/
+	@bin/test-servers
+	@$(PYTHON_IN_VENV) -m bench.events
+
 .PHONY: test
 test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default
 	@bin/test-servers

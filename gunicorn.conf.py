@@ -46,8 +46,11 @@ start_embedded_redis()
 is_ipv6 = ":" in settings.BIND_ADDRESS
 bind = f"{f'[{settings.BIND_ADDRESS}]' if is_ipv6 else settings.BIND_ADDRESS}:{settings.PORT}"
 workers = settings.WEB_CONCURRENCY
+# Threads, as each open stream of /store/events/ waits in one, and the rest of the store, database drivers
+# included, waits as well: an asynchronous worker would need all of that rewritten. A stream costs a
+# thread's stack, and four threads are left for requests however many clients listen.
 worker_class = "gthread"
-threads = 4
+threads = 4 + settings.EVENTS_MAX_CLIENTS
 timeout = 30
 graceful_timeout = 10
 keepalive = 5
@@ -68,6 +71,13 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(_server: Any, worker: Any) -> None:
     slot_of_this_process["slot"] = worker.metrics_slot
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let open streams see that their worker is to end, or it would wait for them."""
+    from store import server_sent_events  # Django has been set up by now.
+
+    server_sent_events.process_is_ending = lambda: not worker.alive
 
 
 def child_exit(_server: Any, worker: Any) -> None:

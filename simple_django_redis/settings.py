@@ -35,7 +35,7 @@ try:
     MYSQL_TIMEOUT_SECONDS: int = env.int("MYSQL_TIMEOUT_SECONDS", 2, validate=Range(min=2))
     REDIS_URL: str = env.str("REDIS_URL", "")
     REDIS_PASSWORD: str = env.str("REDIS_PASSWORD", "")
-    # For what must not be evicted: baskets, locks. Empty: the same as REDIS_URL.
+    # For what must not be evicted: baskets, locks, events. Empty: the same as REDIS_URL.
     QUEUE_REDIS_URL: str = env.str("QUEUE_REDIS_URL", "")
     # A process uses one connection a thread; see gunicorn.conf.py for how many threads there are.
     REDIS_MAX_CONNECTIONS: int = env.int("REDIS_MAX_CONNECTIONS", 50, validate=POSITIVE)
@@ -49,6 +49,7 @@ try:
     CACHE_LEASE_SECONDS: float = env.float("CACHE_LEASE_SECONDS", 5.0, validate=Range(min=0.1))
     CACHE_BUDGET_SECONDS: float = env.float("CACHE_BUDGET_SECONDS", 0.25, validate=Range(min=0.01))
     ORM_CACHE: bool = env.bool("ORM_CACHE", False)
+    EVENTS_MAX_CLIENTS: int = env.int("EVENTS_MAX_CLIENTS", 20, validate=Range(0, 500))
     METRICS_ALLOW: list[IPv4Network | IPv6Network] = env.list(
         "METRICS_ALLOW", [ip_network("127.0.0.0/8"), ip_network("::1/128")], subcast=network
     )
@@ -306,11 +307,18 @@ LOGGING = {
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(process)d] %(message)s"}
     },
+    "filters": {
+        # What answers 503 has been told of by the breaker, once, or is counted (/metrics).
+        "news": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: record.exc_info or getattr(record, "status_code", 0) != 503,
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "propagate": True},
         # What clients do wrong (4xx) is theirs to know; a log that anybody can fill helps nobody.
-        "django.request": {"level": "ERROR"},
+        "django.request": {"level": "ERROR", "filters": ["news"]},
     },
 }

@@ -26,3 +26,11 @@ entry_bytes = Histogram(
 redis_outage = Gauge(
     "store_redis_outage", "Processes that leave Redis alone", multiprocess_mode="livesum"
 )
+event_streams = Gauge(
+    "store_event_streams", "Clients that listen to /store/events/", multiprocess_mode="livesum"
+)
+event_streams_dropped = Counter(
+    "store_event_streams_dropped",
+    "Clients of /store/events/ that did not read (slow), or for whom there was no room (full)",
+    ["reason"],
+)

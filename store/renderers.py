@@ -4,10 +4,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+from rest_framework.request import Request
 
 from store.caching import Outcome
 from store.catalogue import ProductList
+
+
+class OneForAll(BaseContentNegotiation):
+    """Answers in the view's own format whatever the client says that it takes."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
 
 
 class PageRenderer(BrowsableAPIRenderer):

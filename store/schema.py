@@ -96,6 +96,32 @@ CACHED_STORE: dict[str, Any] = {
         )
     ],
 }
+EVENTS: dict[str, Any] = {
+    "summary": "What happens to products, as it happens (Server-Sent Events)",
+    "description": (
+        "Goes on for as long as the client listens. Events are `created`, `updated` and `deleted` with "
+        "`id`, `name` and `price`, `bulk` (products have changed) and `reset` (events are missing: read "
+        "everything again)."
+    ),
+    "parameters": [
+        OpenApiParameter(
+            "Last-Event-ID",
+            str,
+            OpenApiParameter.HEADER,
+            description="The last event that the client has; what came after it is sent first.",
+        ),
+        OpenApiParameter("last_event_id", str, description="The same, where no header can be set."),
+    ],
+    "responses": {(200, "text/event-stream"): str},
+    "examples": [
+        _example(
+            "id: 1795152614156-0\nevent: updated\n"
+            'data: {"event":"updated","id":1,"name":"Book A","price":1000,'
+            '"at":"2026-11-20T05:30:14.155666Z"}\n\n',
+            media_type="text/event-stream",
+        )
+    ],
+}
 PRODUCTS: dict[str, Any] = {
     "summary": "Products, page by page",
     "parameters": [ProductQuerySerializer, _IF_NONE_MATCH],

@@ -9,6 +9,7 @@ router.register("products", views.ProductViewSet)
 urlpatterns = [
     path("", views.StoreView.as_view(), name="store"),
     path("cached/", views.CachedStoreView.as_view(), name="store-cached"),
+    path("events/", views.EventsView.as_view(), name="events"),
     path("basket/", views.BasketView.as_view(), name="basket"),
     path("basket/<int:product_id>/", views.BasketLineView.as_view(), name="basket-line"),
     path("", include(router.urls)),

@@ -1,22 +1,26 @@
 from typing import Any
 
+from django.conf import settings
+from django.http import StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.decorators import action
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ModelViewSet
 
-from store import basket, catalogue, http_caching, ranking, schema
+from store import basket, catalogue, http_caching, ranking, schema, server_sent_events
 from store.authentication import SessionWithCsrf
 from store.caching import Outcome
+from store.event_feed import process_feed
 from store.models import Product
 from store.pagination import ProductPagination
-from store.renderers import PageRenderer, ProductListRenderer
+from store.renderers import OneForAll, PageRenderer, ProductListRenderer
 from store.serializers import (
     BasketSerializer,
     PopularQuerySerializer,
@@ -58,6 +62,22 @@ class CachedStoreView(PublicListView):
         created = products.fetched.outcome is Outcome.FILLED
         response = Response(products, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
         return http_caching.finish(request, response, products.fetched)
+
+
+class EventsView(APIView):
+    """What happens to products, as it happens: Server-Sent Events, for as long as the client listens."""
+
+    http_method_names = ["get", "head"]
+    authentication_classes = ()
+    permission_classes = ()
+    renderer_classes = (JSONRenderer,)
+    content_negotiation_class = OneForAll
+
+    @extend_schema(**schema.EVENTS)
+    def get(self, request: Request) -> StreamingHttpResponse:
+        last_id = request.headers.get("Last-Event-ID") or request.query_params.get("last_event_id")
+        follower = process_feed.follow(last_id, settings.EVENTS_MAX_CLIENTS)
+        return server_sent_events.answer(follower, request.META.get("gunicorn.socket"))
 
 
 @extend_schema_view(**schema.ONE_PRODUCT)

@@ -47,6 +47,7 @@ def names(found: list[dict]) -> list[str]:
 # --- One product ----------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_a_product_that_is_saved_or_deleted_makes_an_event_with_what_it_is(announced):
     product = Product.objects.create(name="new", price=5)
     pk = product.pk
@@ -120,6 +121,7 @@ def test_a_write_that_knows_no_ids_is_one_bulk_event(announced, books, write):
     assert names(announced()) == ["bulk"]
 
 
+@pytest.mark.smoke
 @every_bulk_write
 def test_such_writes_of_one_transaction_are_one_bulk_event(announced, books, write):
     with transaction.atomic():

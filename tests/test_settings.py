@@ -17,6 +17,8 @@ WRONG = [
     ("CACHE_TTL", "99999999999999999999"),
     ("CACHE_STALE_IF_ERROR", "-1"),
     ("CACHE_BUDGET_SECONDS", "0"),
+    ("EVENTS_MAX_CLIENTS", "-1"),
+    ("EVENTS_MAX_CLIENTS", "all"),
     ("METRICS_ALLOW", "everybody"),
     ("MYSQL_PORT", "many"),
     ("MYSQL_PORT", "70000"),
