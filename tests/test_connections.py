@@ -31,6 +31,8 @@ def server() -> Iterator[TCPExecutor]:
 def open_on(open_store, server: TCPExecutor, *arguments: str, **variables: str) -> StoreProcess:
     arguments += ("--workers", str(WORKERS), "--threads", str(THREADS))
     variables |= {"REDIS_URL": f"redis://127.0.0.1:{server.port}/0"}
+    # Patience, as only those tests here are about outages that end or begin them.
+    variables.setdefault("CACHE_BUDGET_SECONDS", "5")
     return open_store(*arguments, SECRET_KEY=settings.SECRET_KEY, **variables)
 
 

@@ -176,6 +176,7 @@ def test_the_report_works_as_the_stores_user(servers):
     cache, queue = (servers[service] for service in SERVICES)
     done = manage(
         "redis_report",
+        PROJECT_NAME="test-report",
         REDIS_URL=cache.url,
         QUEUE_REDIS_URL=queue.url,
         REDIS_PASSWORD=PASSWORD,

@@ -94,7 +94,8 @@ def test_who_gives_up_waiting_shares_one_read_for_each_process_and_says_so(
     assert kinds(others) == {(200, False): 12}
     assert {len(answer.json["results"]) for answer in others} == {234}
     assert all("detail=wait-timeout" in answer.headers["Cache-Status"] for answer in others)
-    assert held.count <= 1 + 2 * 2  # Each process reads once, or twice if some came a moment later.
+    # Each process reads once, or again for those who come a moment later; without sharing, 13 would.
+    assert held.count <= 1 + 2 * 3
     assert filled.status == 201
     assert store.get("/store/cached/").json["from_cache"] is True
 
