@@ -9,7 +9,7 @@ help: ## List the targets
 
 .PHONY: run
 run: setup ## Open the store on http://127.0.0.1:8000 (PORT=8001 for another port)
-	@$(PYTHON_IN_VENV) manage.py prepare && exec .venv/bin/gunicorn simple_django_redis.wsgi
+	@export RUN_WORKER=$${RUN_WORKER:-on}; $(PYTHON_IN_VENV) manage.py prepare && exec .venv/bin/gunicorn simple_django_redis.wsgi
 
 .PHONY: setup
 setup: ## Make .venv and install what the store needs
@@ -41,6 +41,11 @@ bench-views: setup-dev ## Compare ways of caching a whole answer (writes docs/vi
 bench-events: setup-dev ## Measure how long a change takes to the clients of /store/events/
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.events
+
+.PHONY: bench-import
+bench-import: setup-dev ## Measure an import of N=1000000 rows: rows a second and memory
+	@bin/test-servers
+	@$(PYTHON_IN_VENV) -m bench.imports --rows $(or $(N),1000000)
 
 .PHONY: test
 test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default

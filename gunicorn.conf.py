@@ -33,7 +33,7 @@ import prometheus_client.values
 from django.conf import settings
 from prometheus_client.multiprocess import mark_process_dead
 
-from simple_django_redis import embedded
+from simple_django_redis import companion, embedded
 from simple_django_redis.startup import start_embedded_redis
 
 prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(
@@ -100,6 +100,12 @@ def on_starting(_server: Any) -> None:
 def when_ready(_server: Any) -> None:
     if settings.EMBEDDED_REDIS:
         threading.Thread(target=embedded.keep_running, args=[settings.VAR_DIR], daemon=True).start()
+    if settings.RUN_WORKER:
+        # What it counts is not for the files of the web server's workers.
+        metrics = ("METRICS_MASTER", "PROMETHEUS_MULTIPROC_DIR")
+        companion.worker.start(
+            {name: os.environ[name] for name in os.environ if name not in metrics}
+        )
     if settings.BIND_ADDRESS != "127.0.0.1":
         return  # Not where people open it: a proxy or a container's published port is.
     url = f"http://{bind}"
@@ -110,7 +116,12 @@ The store is open (Ctrl-C closes it):
   {url}/store/cached/   the same, from the cache
   {url}/store/products/ one by one, to read and change
   {url}/admin/          sign in; make a user: .venv/bin/python manage.py createsuperuser
+  {url}/django-rq/      background jobs, for superusers
   {url}/readyz          health of database and cache
 """,
         flush=True,
     )
+
+
+def on_exit(_server: Any) -> None:
+    companion.worker.stop()

@@ -83,6 +83,9 @@ def ensure_running(var_dir: Path) -> None:
                 _start(path, var_dir / "redis.log")
         except TimeoutError as error:
             raise EmbeddedRedisError(f"{error}; end it, or set REDIS_URL") from error
+        finally:
+            # Closing would not do: a worker that gunicorn has forked meanwhile shares the open file.
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def keep_running(var_dir: Path) -> None:
@@ -119,7 +122,7 @@ def _start(path: Path, log_path: Path) -> None:
             stderr=log,
             # Ctrl-C in the terminal must not end it before the requests under way are answered.
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
     atexit.register(_stop, server, path, os.getpid())
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -132,8 +135,8 @@ def _start(path: Path, log_path: Path) -> None:
         time.sleep(0.01)
 
 
-def _end_with_parent() -> None:
-    """Have the kernel end the server if its owner is killed with SIGKILL (Linux, prctl(2))."""
+def end_with_parent() -> None:
+    """Have the kernel end this process if the thread that started it is gone (Linux, prctl(2))."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -1,6 +1,6 @@
 """Check the URLs of Redis servers and join REDIS_PASSWORD to them."""
 
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import redis
 
@@ -18,6 +18,11 @@ def redis_url(url: str, password: str, name: str = "REDIS_URL") -> str:
         return _checked(url.strip(), password)
     except (ValueError, TypeError, redis.RedisError) as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def with_options(url: str, **options: object) -> str:
+    """Return `url` with options of redis-py's connections in its query; those it has go first."""
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(options)}"
 
 
 def _checked(url: str, password: str) -> str:

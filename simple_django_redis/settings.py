@@ -17,7 +17,7 @@ from marshmallow.validate import Length, Range, Regexp
 
 from simple_django_redis import embedded, secret
 from simple_django_redis.environment import LONGEST_SECONDS, env, host, network, origin
-from simple_django_redis.redis_url import redis_url
+from simple_django_redis.redis_url import redis_url, with_options
 from store.keys import ENTRY_FORMAT_VERSION, ORM_AGE_SECONDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -35,7 +35,7 @@ try:
     MYSQL_TIMEOUT_SECONDS: int = env.int("MYSQL_TIMEOUT_SECONDS", 2, validate=Range(min=2))
     REDIS_URL: str = env.str("REDIS_URL", "")
     REDIS_PASSWORD: str = env.str("REDIS_PASSWORD", "")
-    # For what must not be evicted: baskets, locks, events. Empty: the same as REDIS_URL.
+    # For what must not be evicted: baskets, locks, jobs, events. Empty: the same as REDIS_URL.
     QUEUE_REDIS_URL: str = env.str("QUEUE_REDIS_URL", "")
     # A process uses one connection a thread; see gunicorn.conf.py for how many threads there are.
     REDIS_MAX_CONNECTIONS: int = env.int("REDIS_MAX_CONNECTIONS", 50, validate=POSITIVE)
@@ -50,9 +50,12 @@ try:
     CACHE_BUDGET_SECONDS: float = env.float("CACHE_BUDGET_SECONDS", 0.25, validate=Range(min=0.01))
     ORM_CACHE: bool = env.bool("ORM_CACHE", False)
     EVENTS_MAX_CLIENTS: int = env.int("EVENTS_MAX_CLIENTS", 20, validate=Range(0, 500))
+    # Costs each write another round trip.
+    CACHE_WARM_ON_WRITE: bool = env.bool("CACHE_WARM_ON_WRITE", False)
     METRICS_ALLOW: list[IPv4Network | IPv6Network] = env.list(
         "METRICS_ALLOW", [ip_network("127.0.0.0/8"), ip_network("::1/128")], subcast=network
     )
+    IMPORT_MAX_BYTES: int = env.int("IMPORT_MAX_BYTES", 200_000_000, validate=POSITIVE)
     SESSION_COOKIE_AGE: int = env.int(
         "SESSION_COOKIE_AGE", 3600, validate=Range(1, LONGEST_SECONDS)
     )
@@ -74,6 +77,8 @@ try:
     BIND_ADDRESS: str = env.address("BIND_ADDRESS", "127.0.0.1")
     PORT: int = env.int("PORT", 8000, validate=Range(1, 65535))
     WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2, validate=Range(1, 512))
+    # gunicorn starts a worker for the jobs beside itself, for stores of one machine.
+    RUN_WORKER: bool = env.bool("RUN_WORKER", False)
     LOG_LEVEL: str = env.log_level_name("LOG_LEVEL", "INFO")
     REDIS_URL = redis_url(REDIS_URL, REDIS_PASSWORD)
     QUEUE_REDIS_URL = redis_url(QUEUE_REDIS_URL, REDIS_PASSWORD, "QUEUE_REDIS_URL")
@@ -108,7 +113,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "store",
+    "store",  # Before django_rq, whose rqworker it gives other defaults.
+    "django_rq",
     *(["cacheops"] if ORM_CACHE else []),
 ]
 MIDDLEWARE = [
@@ -280,9 +286,20 @@ if ORM_CACHE:
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_CACHE_ALIAS = "session"
 
+# --- Jobs ----------------------------------------------------------------------------------------
+# A worker's own connections. It waits for jobs by a blocking command: RQ sets the time for a read.
+RQ_QUEUE: dict[str, Any] = {
+    "URL": with_options(QUEUE_REDIS_URL, socket_connect_timeout=1, protocol=2),
+    "SERIALIZER": "rq.serializers.JSONSerializer",
+    "DEFAULT_TIMEOUT": 300,  # seconds
+}
+RQ_QUEUES = {"default": RQ_QUEUE, "low": RQ_QUEUE}  # A worker empties them in this order.
+# The admin would show the queues to all staff; store.dashboard shows them to superusers.
+RQ_SHOW_ADMIN_LINK = False
+
 # --- Security ------------------------------------------------------------------------------------
 # How long a request's body may be, by what its path begins with.
-BODY_LIMITS = {"/": MAX_BODY_BYTES}
+BODY_LIMITS = {"/": MAX_BODY_BYTES, "/store/imports/": IMPORT_MAX_BYTES}
 if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # Probes speak plain HTTP to the container; they are answered before any redirect.

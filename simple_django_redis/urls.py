@@ -12,6 +12,7 @@ urlpatterns = [
     path("api/docs/", SpectacularSwaggerView.as_view(), name="api-docs"),
     path("admin/", admin.site.urls),
     path("store/", include("store.urls")),
+    path("django-rq/", include("store.dashboard")),
     path("metrics", metrics),
 ]
 handler404 = "store.errors.not_found"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -9,8 +10,8 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q, QuerySet
 
-from store import caching, keys
-from store.breaker import Breaker
+from store import caching, keys, warm_up
+from store.breaker import Breaker, Unavailable
 from store.caching import Fetched, Outcome
 from store.models import Product
 from store.writes import TableWatch
@@ -66,6 +67,14 @@ def products_changed() -> None:
     after changing products in a way that Django does not see, such as another program's import.
     """
     caching.forget(keys.PRODUCT_LIST)
+    if settings.CACHE_WARM_ON_WRITE:
+        with suppress(Unavailable):  # The next reader fills the list.
+            warm_up.request()
+
+
+def fill_cached_lists() -> None:
+    """Put into the cache what most readers ask for; what else they should find there goes here."""
+    list_products_cached(ALL_PRODUCTS)
 
 
 _writes = TableWatch(Product._meta.db_table, lambda _notes: products_changed())

@@ -53,6 +53,14 @@ def compare_cached_lists() -> tuple[int, list[Difference]]:
     ]
 
 
+def repair_cached_lists() -> tuple[int, list[Difference]]:
+    """Compare as above and, if a list differs, make all of them be forgotten."""
+    checked, wrong = compare_cached_lists()
+    if wrong:
+        catalogue.products_changed()
+    return checked, wrong
+
+
 def _query_of(entry: Entry) -> ProductQuery | None:
     """Return what `entry` is the answer to; None if only another release could ask for it."""
     try:

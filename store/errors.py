@@ -14,9 +14,15 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from store.api_exceptions import ServiceUnavailable, as_api_exception
 from store.basket import BasketFull, NotThere
 from store.breaker import Unavailable
+from store.exports import NotFinished
+from store.job_status import NoSuchJob
 from store.throttling import TooMany
 
 logger = logging.getLogger(__name__)
+
+
+class Conflict(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -26,8 +32,10 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = ServiceUnavailable()
     elif isinstance(error, Unavailable | TooMany):
         error = as_api_exception(error)
-    elif isinstance(error, NotThere):
+    elif isinstance(error, NotThere | NoSuchJob):
         error = exceptions.NotFound(str(error))
+    elif isinstance(error, NotFinished):
+        error = Conflict(str(error))
     elif isinstance(error, BasketFull):
         error = exceptions.ValidationError({"detail": str(error)})
     return drf_exception_handler(error, context)

@@ -24,6 +24,13 @@ FAMILIES = (PRODUCT_LIST,)
 # Keys beside the variants that CACHE_MAX_VARIANTS leaves room for: the main entry's own.
 RESERVED_KEYS = 8
 
+# How long RQ keeps a job, with its result, once it has succeeded, and once it has failed.
+JOB_RESULT_SECONDS = 24 * 3600
+JOB_FAILURE_SECONDS = 7 * 24 * 3600
+
+# How long a warm-up that has been asked for is waited for before another is.
+WARM_UP_SECONDS = 60
+
 # How long a basket is kept after the last change to it.
 BASKET_AGE_SECONDS = 30 * 24 * 3600
 # How long cacheops keeps a product, and what it then needs to find it: longer, as it is set anew with
@@ -141,6 +148,11 @@ def events_key() -> str:
 def lock_key(name: str) -> str:
     """Return the key of a lock of `store.locks`; lives as long as the holder's lease."""
     return f"{settings.PROJECT_NAME}:lock:{name}"
+
+
+def warm_up_key() -> str:
+    """Return the key that says that a warm-up is waiting; lives WARM_UP_SECONDS, or until it begins."""
+    return f"{settings.PROJECT_NAME}:warm-up"
 
 
 def throttle_key(what: str, who: str) -> str:

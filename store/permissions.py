@@ -1,6 +1,10 @@
 from typing import Any
 
-from rest_framework.permissions import SAFE_METHODS, DjangoModelPermissionsOrAnonReadOnly
+from rest_framework.permissions import (
+    SAFE_METHODS,
+    DjangoModelPermissionsOrAnonReadOnly,
+    IsAdminUser,
+)
 from rest_framework.request import Request
 
 
@@ -11,3 +15,13 @@ class StaffWritesElseReadOnly(DjangoModelPermissionsOrAnonReadOnly):
         if request.method in SAFE_METHODS:
             return True
         return bool(request.user.is_staff) and super().has_permission(request, view)
+
+
+class MayImportElseStaff(IsAdminUser):
+    """Staff who may add and change products write; all staff read."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not super().has_permission(request, view):
+            return False
+        needed = ("store.add_product", "store.change_product")
+        return request.method in SAFE_METHODS or request.user.has_perms(needed)

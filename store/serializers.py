@@ -1,6 +1,8 @@
 import re
+from dataclasses import dataclass
 from typing import Any
 
+from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
@@ -135,3 +137,25 @@ class QuantitySerializer(serializers.Serializer[int]):
         serializer = cls(data=body)
         serializer.is_valid(raise_exception=True)
         return int(serializer.validated_data["quantity"])
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a request to import something brings along."""
+
+    file: "UploadedFile[bytes]"
+    all_or_nothing: bool
+
+
+class ImportSerializer(serializers.Serializer[Upload]):
+    """The form of a request to import something."""
+
+    file = serializers.FileField()
+    all_or_nothing = serializers.BooleanField(default=False)
+
+    @classmethod
+    def parse(cls, body: Any) -> Upload:
+        """Return what the request's `body` holds; raises ValidationError (400)."""
+        serializer = cls(data=body)
+        serializer.is_valid(raise_exception=True)
+        return Upload(**serializer.validated_data)

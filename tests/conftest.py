@@ -19,6 +19,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.cache import caches
 from django.db import connection
 from django.test import Client
+from mirakuru import TCPExecutor
 from redis import Redis
 
 from store import catalogue, demo, keys, throttling
@@ -26,7 +27,8 @@ from store.caching import process_cache
 from store.connections import queue_breaker
 from store.event_announcer import announcer
 from store.models import Product
-from tests.processes import StoreProcess
+from tests.processes import StoreProcess, WorkerProcess
+from tests.servers import free_port, start_redis
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -115,3 +117,34 @@ def open_store(transactional_db: None, tmp_path: Path) -> Iterator[Callable[...,
     yield open_one
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def queue_server(settings: Any) -> Iterator[TCPExecutor]:
+    """A Redis of the test's own for the jobs, as RQ's keys have no prefix that tells suites apart."""
+    executor = start_redis(free_port())
+    settings.QUEUE_REDIS_URL = f"redis://127.0.0.1:{executor.port}/0"
+    queue = {**settings.RQ_QUEUE, "URL": settings.QUEUE_REDIS_URL}
+    settings.RQ_QUEUES = dict.fromkeys(settings.RQ_QUEUES, queue)
+    yield executor
+    executor.kill()
+
+
+@pytest.fixture
+def start_worker(
+    transactional_db: None, queue_server: TCPExecutor, tmp_path: Path
+) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start `manage.py rqworker` on the test database and the test's own queues."""
+    started: list[WorkerProcess] = []
+
+    def start_one(*arguments: str, **variables: Any) -> WorkerProcess:
+        variables = {"QUEUE_REDIS_URL": settings.QUEUE_REDIS_URL, **variables}
+        worker = WorkerProcess(tmp_path / f"worker-{len(started)}.log", arguments, variables)
+        started.append(worker)
+        if "--burst" not in arguments:
+            worker.wait_until_listening()
+        return worker
+
+    yield start_one
+    for worker in started:
+        worker.close()

@@ -82,3 +82,35 @@ class StoreProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=30)
+
+
+class WorkerProcess:
+    """A worker for the jobs, as `manage.py rqworker` runs it; what it prints is in `log`."""
+
+    def __init__(self, log: Path, arguments: tuple[str, ...], variables: dict[str, Any]) -> None:
+        self.log = log
+        environment = {**os.environ, **variables}
+        if "MYSQL_HOST" in environment:
+            environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "rqworker", *arguments],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until_listening(self) -> None:
+        deadline = time.monotonic() + OPEN_TIMEOUT_SECONDS
+        while "Listening on" not in self.log.read_text():
+            assert time.monotonic() < deadline, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
+    def close(self) -> int:
+        """Ask the worker to stop, wait for it and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)

@@ -27,6 +27,15 @@ SECRETS = {"SECRET_KEY", "MYSQL_PASSWORD", "REDIS_PASSWORD"}
 # Variables of Python and of the shell, which are none of the store's.
 NOT_OURS = re.compile(r"PATH|PYTHON\w+")
 
+ONLY_FOR_THE_WEB = {
+    "ALLOWED_HOSTS",
+    "BIND_ADDRESS",
+    "CSRF_TRUSTED_ORIGINS",
+    "PORT",
+    "SECURE_SSL_REDIRECT",
+    "TRUST_PROXY",
+}
+
 MUST_NOT_LEAK = [
     ".env",
     ".env.production",
@@ -85,6 +94,10 @@ def variables_read_by_settings() -> dict[str, ast.Call]:
 
 def fandogh() -> dict:
     return yaml.safe_load(read("fandogh.yml"))
+
+
+def worker() -> dict:
+    return yaml.safe_load(read("worker_deployment.yml"))
 
 
 def fandogh_env() -> dict[str, dict]:
@@ -164,11 +177,12 @@ def test_fandogh_reaches_the_managed_services_by_their_names():
 
 
 def test_fandogh_names_are_ones_that_the_platform_takes():
-    manifests = [fandogh(), *map(managed_service, MANAGED_SERVICES)]
+    manifests = [fandogh(), worker(), *map(managed_service, MANAGED_SERVICES)]
     for manifest in manifests:
         assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", manifest["name"])
     assert [manifest["kind"] for manifest in manifests] == [
         "ExternalService",
+        "InternalService",
         "ManagedService",
         "ManagedService",
     ]
@@ -294,9 +308,20 @@ def test_compose_stops_with_a_message_where_a_secret_is_missing():
 def test_compose_checks_the_health_of_every_service_and_starts_the_store_last():
     services = compose_services()
     assert all("healthcheck" in service for service in services.values())
-    assert services["app"]["depends_on"] == {
-        name: {"condition": "service_healthy"} for name in services if name != "app"
-    }
+    healthy = {"condition": "service_healthy"}
+    servers = dict.fromkeys(services.keys() - {"app", "worker"}, healthy)
+    assert services["app"]["depends_on"] == servers
+    assert services["worker"]["depends_on"] == {"app": healthy}  # which has prepared the database
+
+
+def test_a_worker_has_the_settings_of_the_store():
+    services = compose_services()
+    assert services["worker"]["environment"] == services["app"]["environment"]
+    assert services["worker"]["command"] == ["python", "manage.py", "rqworker"]
+    assert worker()["spec"]["command"][-1].endswith("exec python manage.py rqworker")
+    own = {entry["name"]: entry for entry in worker()["spec"]["env"]}
+    assert own.items() <= fandogh_env().items()
+    assert set(fandogh_env()) - set(own) == ONLY_FOR_THE_WEB
 
 
 def test_compose_reaches_its_services_by_their_names():

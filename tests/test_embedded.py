@@ -195,6 +195,36 @@ def test_a_forked_child_leaves_its_parents_server_alone():
     owner.communicate(timeout=20)
 
 
+def test_a_child_forked_while_the_server_is_looked_after_does_not_keep_the_lock():
+    var_dir = temporary_folder()
+    owner = owner_of(var_dir)
+    code = f"""
+import os, sys
+from pathlib import Path
+from simple_django_redis import embedded
+
+answers = embedded.answers
+
+def fork_and_ask(path):
+    if os.fork() == 0:
+        sys.stdin.read()
+        os._exit(0)
+    return answers(path)
+
+embedded.answers = fork_and_ask
+embedded.ensure_running(Path({str(var_dir)!r}))
+print("up", flush=True)
+sys.stdin.read()
+"""
+    forking = start(var_dir, "-c", code)
+    assert forking.stdout
+    assert forking.stdout.readline() == b"up\n"
+    third = manage("shell", "--no-imports", "-c", "print(1)", VAR_DIR=str(var_dir))
+    assert third.stdout == "1\n", third.stderr
+    for process in (forking, owner):
+        process.communicate(timeout=20)
+
+
 def test_something_that_is_no_redis_does_not_count_as_an_answer(tmp_path):
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as listener:

@@ -10,11 +10,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.cache import caches
 from django.test import Client
+from redis import Redis
 
-from store import keys, locks
+from store import keys, locks, queues, warm_up
 from store.keys import UNVERSIONED
 from store.redis_survey import family_of
 from tests.processes import ROOT
+from tests.test_embedded import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 
@@ -48,6 +50,7 @@ MADE = {
     "anonymous_recent_key": lambda: [keys.anonymous_recent_key("abc")],
     "visitors_key": lambda: [keys.visitors_key(NOW)],
     "events_key": lambda: [keys.events_key()],
+    "warm_up_key": lambda: [keys.warm_up_key()],
     "lock_key": lambda: [keys.lock_key("import")],
     "throttle_key": lambda: [
         str(caches["throttle"].make_key(keys.throttle_key(what, "192.0.2.7")))
@@ -92,7 +95,7 @@ def test_every_function_that_makes_keys_is_in_the_table():
         if inspect.getmodule(getattr(keys, name)) is keys and not name.startswith("_")
     }
     assert functions == MADE.keys()
-    assert {row.made_by for row in rows()} - {"Django"} == functions
+    assert {row.made_by for row in rows()} - {"Django", "RQ"} == functions
 
 
 @pytest.mark.parametrize("function", MADE)
@@ -122,8 +125,12 @@ def test_every_lifetime_of_keys_py_and_of_the_settings_that_the_table_names_exis
 
 
 @pytest.mark.smoke
-def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books, redis, settings):
+def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(
+    books, redis, settings, monkeypatch
+):
     settings.THROTTLE_LOGIN = settings.THROTTLE_WRITES = (100, 60)
+    monkeypatch.setattr(queues, "enqueue", lambda function: None)  # RQ's keys have a test below.
+    warm_up.request()
     User.objects.create_superuser("chief", password="secret")
     books[0].save()
     client = Client()
@@ -145,7 +152,29 @@ def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(books,
             assert redis.type(key).decode() == row.type, key
             assert (redis.ttl(key) > 0) != (row.made_by == "generation_key"), key
     # What cacheops makes is shown with ORM_CACHE on, in test_orm_caching.py.
-    assert seen == {row.made_by for row in rows()} - {"orm_prefix"}
+    assert seen == {row.made_by for row in rows()} - {"orm_prefix", "RQ"}
+
+
+def test_everything_of_rq_is_in_the_table_with_its_type_and_a_lifetime(start_worker, queue_server):
+    queues.enqueue("store.jobs.clear_sessions", job_id="good")
+    queues.enqueue("store.jobs.no_such_job", job_id="bad")
+    queues.enqueue("store.jobs.no_such_job", job_id="worse", queue=queues.LOW)
+    worker = start_worker()
+    redis = Redis(port=queue_server.port)
+    redis_keys = {}
+
+    def seen_enough() -> bool:
+        found = {key.decode(): redis.type(key).decode() for key in redis.scan_iter()}
+        redis_keys.update({key: type_ for key, type_ in found.items() if type_ != "none"})
+        return {"rq:finished:default", "rq:scheduled:low", "rq:results:good"} <= redis_keys.keys()
+
+    wait_for(seen_enough)
+    for key, type_ in redis_keys.items():
+        assert [(row.made_by, row.type) for row in rows_of(key)] == [("RQ", type_)], key
+    worker.close()
+    for key in ("rq:job:good", "rq:results:good"):
+        assert 0 < redis.ttl(key) <= keys.JOB_RESULT_SECONDS
+    redis.close()
 
 
 def test_every_test_that_the_docs_name_exists():

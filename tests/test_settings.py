@@ -50,6 +50,9 @@ WRONG = [
     ("BIND_ADDRESS", "nonsense"),
     ("PORT", "http"),
     ("WEB_CONCURRENCY", "0"),
+    ("IMPORT_MAX_BYTES", "0"),
+    ("CACHE_WARM_ON_WRITE", "often"),
+    ("RUN_WORKER", "some"),
     ("LOG_LEVEL", "LOUD"),
 ]
 

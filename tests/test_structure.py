@@ -20,12 +20,30 @@ PLUMBING = {
     "keys",
     "locks",
     "metrics",
+    "queues",
     "redis_survey",
     "throttling",
+    "timetable",
     "view_counts",
+    "warm_up",
     "writes",
 }
-DOMAIN = {"basket", "catalogue", "comparison", "demo", "events", "models", "orm_caching", "ranking"}
+DOMAIN = {
+    "basket",
+    "catalogue",
+    "chunks",
+    "comparison",
+    "demo",
+    "events",
+    "exports",
+    "imports",
+    "job_status",
+    "models",
+    "orm_caching",
+    "product_csv",
+    "ranking",
+    "transfers",
+}
 
 
 def layer(module: str) -> int:

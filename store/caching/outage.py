@@ -42,7 +42,7 @@ class Outage:
         self._began: float | None = None
         self._invalidation_lost = False
         self.start_over()
-        atexit.register(self._settle_at_exit)
+        atexit.register(self.settle)
 
     def start_over(self) -> None:
         """After a fork: the lock may be held, and the thread is, by nobody."""
@@ -125,7 +125,8 @@ class Outage:
                     self._thread = None  # The next outage starts another.
                     return
 
-    def _settle_at_exit(self) -> None:
+    def settle(self) -> None:
+        """Make up for what Redis was not told, once more and for the last time in this process."""
         if self._invalidation_lost or self._outdated:
             self.try_to_end()
         if self._invalidation_lost:

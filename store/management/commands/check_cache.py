@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from redis.exceptions import RedisError
 
-from store import catalogue, comparison
+from store import comparison
 from store.breaker import Unavailable
 
 
@@ -18,7 +18,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            checked, wrong = comparison.compare_cached_lists()
+            if options["repair"]:
+                checked, wrong = comparison.repair_cached_lists()
+            else:
+                checked, wrong = comparison.compare_cached_lists()
         except RedisError as error:
             raise CommandError(f"Redis cannot be reached: {error}") from error
         except Unavailable as error:
@@ -31,5 +34,4 @@ class Command(BaseCommand):
         summary = f"{len(wrong)} of {checked} cached lists differ from the database"
         if not options["repair"]:
             raise CommandError(f"{summary}; --repair makes them be forgotten.")
-        catalogue.products_changed()
         self.stdout.write(f"{summary}; they have been forgotten.")

@@ -1,10 +1,12 @@
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from store import database
+from store import database, warm_up
+from store.breaker import Unavailable
 
 
 class Command(BaseCommand):
@@ -16,6 +18,7 @@ class Command(BaseCommand):
         try:
             database.wait_until_up(say=self.stdout.write)
             self._prepare()
+            self._warm_up()
         except OperationalError as error:
             raise CommandError(database.describe(error)) from error
 
@@ -24,3 +27,13 @@ class Command(BaseCommand):
             self.stdout.write(database.create_if_missing())
             call_command("migrate", interactive=False, verbosity=0)
             call_command("seed_products", stdout=self.stdout)
+
+    def _warm_up(self) -> None:
+        if settings.EMBEDDED_REDIS:
+            return  # It may end with this process, and the job with it.
+        try:
+            warm_up.request()
+        except Unavailable as error:
+            self.stdout.write(f"The cache is not warmed up: {error}.")
+        else:
+            self.stdout.write("A worker will warm the cache up.")

@@ -1,0 +1,75 @@
+"""The worker process: RQ's, with what running it in containers and beside Redis outages takes."""
+
+import contextlib
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+from redis.exceptions import RedisError
+from rq import Worker
+from rq.exceptions import ShutDownImminentException
+from rq.job import Job
+from rq.queue import Queue
+
+from store import timetable
+from store.breaker import Unavailable
+from store.caching import process_cache
+
+# A worker that waits for jobs looks up this often: is Redis there, is the timetable planned?
+IDLE_SECONDS = 10
+# RQ waits for jobs 15 s shorter than a worker may be silent.
+WORKER_TTL_SECONDS = IDLE_SECONDS + 15
+MAINTENANCE_SECONDS = 5
+STOP_SIGNAL = signal.SIGUSR1  # from the worker to the process that does the job
+
+
+class StoreWorker(Worker):
+    """Plans the timetable, and stops at once when asked to: jobs go on where they left off.
+
+    RQ's own worker ends the job under way first, for which nobody who stops a container waits.
+    """
+
+    asked_to_stop = False  # Of the process, which may have had several workers one after the other.
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.maintenance_interval = MAINTENANCE_SECONDS
+
+    def work(self, *args: Any, **options: Any) -> bool:
+        """Do jobs until asked to stop; raises RedisError if it is Redis that ends it."""
+        worked = super().work(*args, **options)
+        is_bounded = any(options.get(name) for name in ("burst", "max_jobs", "max_idle_time"))
+        if not (is_bounded or self.asked_to_stop):
+            raise RedisError("the worker ended in the middle of a job")
+        return worked
+
+    def run_maintenance_tasks(self) -> None:
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        try:
+            timetable.plan()
+        except Unavailable as error:
+            self.log.warning("Nothing regular is planned: %s", error)
+
+    def handle_warm_shutdown_request(self) -> None:
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        StoreWorker.asked_to_stop = True
+        if self.horse_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.horse_pid, STOP_SIGNAL)
+
+    def setup_work_horse_signals(self) -> None:
+        # What a terminal or a container sends reaches the worker, which passes it on.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(STOP_SIGNAL, _stop)
+
+    def perform_job(self, job: Job, queue: Queue) -> bool:
+        try:
+            return super().perform_job(job, queue)
+        finally:
+            process_cache.outage.settle()  # RQ ends this process without any exit handlers.
+
+
+def _stop(_signum: int, _frame: FrameType | None) -> None:
+    raise ShutDownImminentException("the worker is being stopped", {})  # type: ignore[no-untyped-call]

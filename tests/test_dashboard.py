@@ -1,0 +1,72 @@
+"""RQ's dashboard: seen by superusers only, and changed by POST only."""
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from redis import Redis
+
+from store import queues
+from tests.test_admin import LIST
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+
+HOME = "/django-rq/"
+JOB = f"{HOME}queues/0/one/"
+# What changes queues or jobs.
+CHANGES = [f"{HOME}queues/0/{name}/" for name in ("empty", "requeue-all", "failed/clear")]
+CHANGES += [f"{HOME}queues/actions/0/"]
+CHANGES += [f"{JOB}{name}/" for name in ("delete", "requeue", "enqueue", "stop")]
+
+
+@pytest.fixture
+def job(queue_server):
+    queues.enqueue("store.jobs.clear_sessions", job_id="one")
+    with Redis(port=queue_server.port) as client:
+        yield lambda: client.lrange("rq:queue:default", 0, -1) == [b"one"]
+
+
+def test_strangers_are_sent_to_the_admins_login(client, queue_server):
+    for path in (HOME, JOB, *CHANGES):
+        answer = client.get(path)
+        assert (answer.status_code, answer["Location"]) == (302, f"/admin/login/?next={path}")
+
+
+def test_staff_who_are_no_superusers_do_not_see_it_whatever_their_permissions(job):
+    staff = User.objects.create_user("staff", is_staff=True)
+    staff.user_permissions.set(Permission.objects.all())
+    client = Client()
+    client.force_login(staff)
+    for path in (HOME, JOB, *CHANGES, f"{HOME}stats.json", f"{HOME}metrics", "/admin/django_rq/"):
+        assert client.get(path).status_code == 404
+        assert client.post(path, {"post": "yes"}).status_code == 404
+    assert job()
+    assert "RQ" not in client.get(LIST).text
+
+
+def test_superusers_see_queues_and_jobs(admin_client, job):
+    assert "default" in admin_client.get(HOME).text
+    page = admin_client.get(JOB).text
+    assert "store.jobs.clear_sessions" in page
+    assert "pickle" not in page
+    assert "low" in admin_client.get(f"{HOME}stats.json").text
+    for view in ("", "details", "finished", "failed", "scheduled", "started", "deferred"):
+        assert admin_client.get(f"{HOME}queues/1/{view}/".replace("//", "/")).status_code == 200
+
+
+def test_only_post_changes_anything(admin_client, job):
+    for path in CHANGES:
+        assert admin_client.get(path).status_code in (200, 302, 405), path
+        assert job(), path
+    without_token = Client(enforce_csrf_checks=True)
+    without_token.cookies = admin_client.cookies
+    assert without_token.post(CHANGES[0], {"post": "yes"}).status_code == 403
+    assert job()
+    admin_client.post(CHANGES[0], {"post": "yes"})
+    assert not job()
+
+
+def test_without_redis_it_is_a_503(admin_client, queue_server):
+    queue_server.kill()
+    admin_client.raise_request_exception = False
+    answer = admin_client.get(HOME)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")

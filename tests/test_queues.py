@@ -1,0 +1,171 @@
+"""The queues and their workers: JSON only, retried, bounded, back by themselves after an outage."""
+
+import json
+import time
+import zlib
+
+import pytest
+from django.core.management import call_command
+from redis import Redis
+from rq.job import JobStatus
+from rq.registry import ScheduledJobRegistry
+
+from store import jobs, keys, queues, timetable
+from store.breaker import Unavailable
+from store.worker import StoreWorker
+from tests.servers import start_redis
+from tests.test_embedded import wait_for
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+
+
+@pytest.fixture
+def rq(queue_server):
+    with Redis(port=queue_server.port) as client:
+        yield client
+
+
+def status(job_id: str) -> JobStatus | None:
+    job = queues.find(job_id)
+    return job.get_status() if job else None
+
+
+# --- Workers --------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_told_nothing_does_the_jobs_of_all_queues_the_default_one_first(
+    start_worker, rq
+):
+    queues.enqueue("store.jobs.clear_sessions", job_id="later", queue=queues.LOW)
+    queues.enqueue("store.jobs.repair_cached_lists", job_id="first")
+    worker = start_worker("--burst")
+    assert worker.process.wait(timeout=30) == 0, worker.log.read_text()
+    assert status("first") == status("later") == JobStatus.FINISHED
+    first, later = (queues.find(job_id) for job_id in ("first", "later"))
+    assert first.return_value() == {"checked": 0, "repaired": 0}
+    assert first.ended_at <= later.started_at
+
+
+def test_everything_about_a_job_is_json_and_kept_for_a_bounded_time(start_worker, rq):
+    queues.enqueue("store.jobs.clear_sessions", job_id="good")
+    stored = zlib.decompress(rq.hget("rq:job:good", "data"))
+    assert json.loads(stored) == ["store.jobs.clear_sessions", None, [], {}]
+    start_worker("--burst").process.wait(timeout=30)
+    assert 0.9 * keys.JOB_RESULT_SECONDS < rq.ttl("rq:job:good") <= keys.JOB_RESULT_SECONDS
+    for key in rq.scan_iter("rq:*"):
+        if rq.type(key) == b"hash":
+            assert not any(value.startswith(b"\x80\x04") for value in rq.hvals(key)), key
+
+
+def test_a_job_that_fails_is_tried_again_after_growing_pauses_and_then_given_up(start_worker, rq):
+    queues.enqueue("store.jobs.no_such_job", job_id="bad")
+    before = time.time()
+    for tried, pause in enumerate(queues.RETRY_PAUSES_SECONDS, start=1):
+        start_worker("--burst").process.wait(timeout=30)
+        assert status("bad") == JobStatus.SCHEDULED
+        assert queues.find("bad").retries_left == len(queues.RETRY_PAUSES_SECONDS) - tried
+        registry = ScheduledJobRegistry("default", connection=rq)
+        assert registry.get_scheduled_time("bad").timestamp() - before >= pause - 1
+        rq.zadd("rq:scheduled:default", {"bad": 1})  # Its time has come.
+    start_worker("--burst").process.wait(timeout=30)
+    assert status("bad") == JobStatus.FAILED
+    assert 0.9 * keys.JOB_FAILURE_SECONDS < rq.ttl("rq:job:bad") <= keys.JOB_FAILURE_SECONDS
+
+
+def test_a_worker_goes_on_by_itself_when_redis_has_been_restarted(
+    start_worker, queue_server, rq, settings
+):
+    worker = start_worker()
+    queue_server.kill()
+    wait_for(lambda: "could not connect" in worker.log.read_text())
+    anew = start_redis(queue_server.port)
+    try:
+        wait_for(lambda: enqueued("after"))
+        wait_for(lambda: status("after") == JobStatus.FINISHED, seconds=60)
+        wait_for(lambda: ScheduledJobRegistry("low", connection=rq).count, seconds=60)
+        assert worker.process.poll() is None
+    finally:
+        worker.close()
+        anew.kill()
+
+
+def test_a_worker_can_be_stopped_while_redis_is_down(start_worker, queue_server):
+    worker = start_worker()
+    queue_server.kill()
+    wait_for(lambda: "could not connect" in worker.log.read_text())
+    assert worker.close() == 0, worker.log.read_text()
+
+
+def enqueued(job_id: str) -> bool:
+    try:
+        queues.enqueue("store.jobs.clear_sessions", job_id=job_id)
+    except Unavailable:
+        return False
+    return True
+
+
+# --- Enqueuing ------------------------------------------------------------------------------------
+
+
+def test_without_redis_nothing_is_enqueued_and_nobody_waits(queue_server, settings):
+    queue_server.kill()
+    started = time.monotonic()
+    for ask in (
+        queues.check,
+        lambda: queues.enqueue("store.jobs.clear_sessions"),
+        lambda: queues.find("one"),
+        timetable.plan,
+    ):
+        with pytest.raises(Unavailable):
+            ask()
+    assert time.monotonic() - started < 2 * settings.CACHE_BUDGET_SECONDS
+
+
+def test_a_job_is_found_by_its_id_until_it_is_forgotten(queue_server):
+    queues.enqueue("store.jobs.clear_sessions", job_id="one", queue=queues.LOW)
+    assert queues.find("one").origin == "low"
+    assert queues.is_waiting("one")
+    assert queues.find("another") is None
+    assert not queues.is_waiting("another")
+
+
+# --- The timetable --------------------------------------------------------------------------------
+
+
+def test_many_workers_plan_each_regular_run_once(queue_server, rq):
+    registry = ScheduledJobRegistry("low", connection=rq)
+    for _ in range(3):
+        timetable.plan()
+    planned = registry.get_job_ids()
+    assert {job_id.partition("-")[0] for job_id in planned} == {
+        regular.function for regular in timetable.TIMETABLE
+    }
+    now = time.time()
+    for job_id in planned:
+        assert registry.get_scheduled_time(job_id).timestamp() > now - 60
+    rq.flushall()  # This server is the test's own.
+    timetable.plan()
+    assert registry.count >= len(timetable.TIMETABLE)
+
+
+def test_a_worker_without_redis_plans_nothing_and_goes_on(queue_server, rq, caplog, monkeypatch):
+    monkeypatch.setattr(StoreWorker, "clean_registries", lambda self: None)
+    worker = StoreWorker(["default"], connection=rq)
+
+    def down() -> None:
+        raise Unavailable("Redis is down")
+
+    monkeypatch.setattr(timetable, "plan", down)
+    worker.run_maintenance_tasks()
+    assert "Nothing regular is planned: Redis is down" in caplog.text
+
+
+def test_every_regular_job_exists():
+    assert all(callable(getattr(jobs, regular.function)) for regular in timetable.TIMETABLE)
+
+
+def test_the_job_that_repairs_lists_does_what_check_cache_does(client, books, redis, capsys):
+    client.get("/store/cached/")
+    assert jobs.repair_cached_lists() == {"checked": 1, "repaired": 0}
+    call_command("check_cache", "--repair")
+    assert "all are right" in capsys.readouterr().out
