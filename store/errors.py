@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Conflict(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
+    status_code = 409
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

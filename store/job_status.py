@@ -57,7 +57,8 @@ def find(job_id: str) -> Status:
         if transfer is None:
             raise NoSuchJob(f"There is no job {job_id}.")
         return of_transfer(transfer)
-    job = queues.find(job_id)
+    # RQ refuses all other ids.
+    job = queues.find(job_id) if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", job_id) else None
     if job is None:
         raise NoSuchJob(f"There is no job {job_id}.")
     return _of_job(job)

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
+from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import IsAdminUser
@@ -11,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from store import exports, imports, job_status, transfers
+from store import exports, imports, job_status, transfer_schema, transfers
 from store.models import Transfer
 from store.permissions import MayImportElseStaff
 from store.serializers import ImportSerializer
@@ -22,6 +23,7 @@ class JobView(APIView):
 
     permission_classes = (IsAdminUser,)
 
+    @extend_schema(**transfer_schema.JOB)
     def get(self, request: Request, job_id: str) -> Response:
         return Response(asdict(job_status.find(job_id)))
 
@@ -32,9 +34,11 @@ class ImportsView(APIView):
     permission_classes = (MayImportElseStaff,)
     parser_classes = (MultiPartParser,)
 
+    @extend_schema(**transfer_schema.IMPORTS)
     def get(self, request: Request) -> Response:
         return Response([asdict(one) for one in job_status.latest(Transfer.Kind.IMPORT)])
 
+    @extend_schema(**transfer_schema.IMPORT)
     def post(self, request: Request) -> Response:
         upload = ImportSerializer.parse(request.data)
         return accepted(imports.receive(upload.file, all_or_nothing=upload.all_or_nothing))
@@ -45,6 +49,7 @@ class RejectedRowsView(APIView):
 
     permission_classes = (IsAdminUser,)
 
+    @extend_schema(**transfer_schema.REJECTED_ROWS)
     def get(self, request: Request, transfer_id: int) -> HttpResponseBase:
         transfer = get_object_or_404(Transfer, pk=transfer_id, kind=Transfer.Kind.IMPORT)
         rows = imports.rejected_rows(transfer)
@@ -56,9 +61,11 @@ class ExportsView(APIView):
 
     permission_classes = (IsAdminUser,)
 
+    @extend_schema(**transfer_schema.EXPORTS)
     def get(self, request: Request) -> Response:
         return Response([asdict(one) for one in job_status.latest(Transfer.Kind.EXPORT)])
 
+    @extend_schema(**transfer_schema.ASK_FOR_EXPORT)
     def post(self, request: Request) -> Response:
         return accepted(exports.request())
 
@@ -68,6 +75,7 @@ class ExportView(APIView):
 
     permission_classes = (IsAdminUser,)
 
+    @extend_schema(**transfer_schema.EXPORT)
     def get(self, request: Request, transfer_id: int) -> HttpResponseBase:
         transfer = get_object_or_404(Transfer, pk=transfer_id, kind=Transfer.Kind.EXPORT)
         response = csv_file(exports.content(transfer), f"products-{transfer_id}.csv")

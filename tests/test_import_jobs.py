@@ -238,7 +238,7 @@ def test_jobs_of_all_kinds_have_a_status_and_unknown_ones_are_a_404(editor, star
     job.set_status("failed")
     failed = editor.get("/store/jobs/bad/").json()
     assert failed["error"] == "The job failed; the worker's log says why."
-    for unknown in ("import-0", "export-12", "nothing", "a:b", "x" * 200):
+    for unknown in ("import-0", "export-12", "nothing", "a:b", "%10%F3\u00ed", "x" * 200):
         assert editor.get(f"/store/jobs/{unknown}/").status_code == 404, unknown
 
 
