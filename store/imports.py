@@ -63,7 +63,10 @@ def import_file(transfer: Transfer, extend: Callable[[], None]) -> None:
 
 def rejected_rows(transfer: Transfer) -> Iterator[bytes]:
     """Yield the rows that were not imported as CSV: line, reason, then the row as it was."""
-    columns = product_csv.read_header(Lines(chunks.read_stored(transfer, 0)))
+    try:
+        columns = product_csv.read_header(Lines(chunks.read_stored(transfer, 0)))
+    except Malformed:  # No row of it was looked at.
+        columns = []
     yield product_csv.write([["line", "reason", *columns]])
     yield from chunks.read(transfer, Chunk.Content.REJECTED)
 

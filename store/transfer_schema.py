@@ -6,8 +6,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from store.serializers import ImportSerializer
-
 
 class ProgressSerializer(serializers.Serializer[Any]):
     rows_done = serializers.IntegerField()
@@ -45,7 +43,13 @@ _STATUS = {
     "result": {"imported": 233, "rejected": 1},
     "error": None,
 }
-_ID = OpenApiParameter("transfer_id", int, OpenApiParameter.PATH)
+
+
+def _id(example: int) -> OpenApiParameter:
+    examples = [OpenApiExample("Example", example)]
+    return OpenApiParameter("transfer_id", int, OpenApiParameter.PATH, examples=examples)
+
+
 _FILE = {(200, "text/csv"): OpenApiTypes.STR}
 _ACCEPTED: dict[str, Any] = {
     "responses": {202: AcceptedSerializer},
@@ -64,18 +68,34 @@ _LATEST: dict[str, Any] = {
 }
 JOB: dict[str, Any] = {
     "summary": "How a background job is getting on",
-    "parameters": [OpenApiParameter("job_id", str, OpenApiParameter.PATH)],
+    "parameters": [
+        OpenApiParameter(
+            "job_id",
+            str,
+            OpenApiParameter.PATH,
+            examples=[OpenApiExample("Example", _STATUS["id"])],
+        )
+    ],
     "responses": {200: StatusSerializer},
     "examples": [OpenApiExample("Example", _STATUS)],
 }
 IMPORTS: dict[str, Any] = _LATEST | {"summary": "The latest imports"}
 IMPORT: dict[str, Any] = _ACCEPTED | {
     "summary": "Import products from a CSV file",
-    "request": {"multipart/form-data": ImportSerializer},
+    "request": {
+        "multipart/form-data": {
+            "type": "object",
+            "properties": {
+                "file": {"type": "string", "format": "binary", "minLength": 1},
+                "all_or_nothing": {"type": "boolean"},
+            },
+            "required": ["file"],
+        }
+    },
 }
 REJECTED_ROWS: dict[str, Any] = {
     "summary": "The rows that an import did not take",
-    "parameters": [_ID],
+    "parameters": [_id(7)],
     "responses": _FILE,
 }
 EXPORTS: dict[str, Any] = _LATEST | {"summary": "The latest exports"}
@@ -85,7 +105,7 @@ ASK_FOR_EXPORT: dict[str, Any] = _ACCEPTED | {
 }
 EXPORT: dict[str, Any] = {
     "summary": "The CSV file of an export",
-    "parameters": [_ID],
+    "parameters": [_id(8)],
     "responses": {
         **_FILE,
         409: OpenApiResponse(

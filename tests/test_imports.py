@@ -181,6 +181,7 @@ def test_a_file_whose_rows_cannot_be_told_fails_with_a_sentence(text, error):
     assert transfer.state == "failed"
     assert transfer.error.startswith(error)
     assert rows() == []
+    assert rejected(transfer).startswith("line,reason")
 
 
 def test_the_rows_before_the_place_that_cannot_be_read_have_been_imported(monkeypatch):

@@ -8,10 +8,11 @@ import sys
 import pytest
 from django.test import Client
 from django.urls import get_resolver
+from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from store.models import Product
+from store.models import Product, Transfer
 from tests.processes import ROOT
 from tests.visitors import CSRF_TOKEN, cookies
 
@@ -98,10 +99,15 @@ def test_the_docs_need_nothing_from_elsewhere(open_store):
 
 
 @pytest.mark.parametrize("who", ["anonymous", "editor"])
-def test_the_running_store_keeps_to_its_schema(open_store, editor: Client, tmp_path, who):
+def test_the_running_store_keeps_to_its_schema(
+    open_store, queue_server, editor: Client, tmp_path, settings, who
+):
     for number in range(1, 6):
         Product.objects.create(pk=number, name=f"Book {number}", price=100 * number)
-    store = open_store("--access-logfile", "-")
+    for number, kind in ((7, "import"), (8, "export")):  # The schema's examples.
+        Transfer.objects.create(pk=number, kind=kind, state="done", touched_at=timezone.now())
+    variables = {"QUEUE_REDIS_URL": settings.QUEUE_REDIS_URL, "CACHE_BUDGET_SECONDS": "5"}
+    store = open_store("--access-logfile", "-", **variables)
     # Otherwise each request with made-up credentials costs the hashing of a password.
     headers = {"Authorization": "none"}
     if who == "editor":
