@@ -8,7 +8,7 @@ from redis import Redis
 from store import queues
 from tests.test_admin import LIST
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 HOME = "/django-rq/"
 JOB = f"{HOME}queues/0/one/"

@@ -7,16 +7,18 @@ import zlib
 import pytest
 from django.core.management import call_command
 from redis import Redis
+from rq import Worker
 from rq.job import JobStatus
 from rq.registry import ScheduledJobRegistry
 
 from store import jobs, keys, queues, timetable
 from store.breaker import Unavailable
+from store.caching import process_cache
 from store.worker import StoreWorker
 from tests.servers import start_redis
 from tests.test_embedded import wait_for
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -102,6 +104,15 @@ def enqueued(job_id: str) -> bool:
     except Unavailable:
         return False
     return True
+
+
+def test_a_job_makes_up_for_lost_invalidations_before_its_process_ends(rq, monkeypatch):
+    done = []
+    monkeypatch.setattr(Worker, "perform_job", lambda self, job, queue: done.append("job"))
+    monkeypatch.setattr(process_cache.outage, "settle", lambda: done.append("settled"))
+    queues.enqueue("store.jobs.clear_sessions", job_id="one")
+    StoreWorker(["default"], connection=rq).perform_job(queues.find("one"), None)
+    assert done == ["job", "settled"]
 
 
 # --- Enqueuing ------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ def test_a_thousand_writes_ask_for_one_warm_up(books, rq, settings):
 
 def test_unless_asked_for_writes_warm_nothing_up(books, rq):
     books[0].save()
-    assert not rq.keys("*")
+    assert not rq.keys("rq:*")
+    assert not rq.exists(keys.warm_up_key())
 
 
 def test_a_write_does_not_fail_because_nothing_can_be_warmed_up(books, queue_server, settings):
