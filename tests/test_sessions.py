@@ -1,0 +1,84 @@
+"""Sessions: a copy in Redis, the truth in the database, and written by signing in alone."""
+
+import json
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.core.management import call_command
+from django.test import Client
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+
+LOGIN = {"username": "chief", "password": "secret"}
+
+
+@pytest.fixture
+def chief(transactional_db) -> Client:
+    """A superuser who has signed in by the admin's form."""
+    User.objects.create_superuser(**LOGIN)
+    client = Client()
+    assert client.post("/admin/login/?next=/admin/", LOGIN).status_code == 302
+    return client
+
+
+def is_signed_in(client: Client) -> bool:
+    return client.get("/admin/").status_code == 200
+
+
+def copies(redis, settings) -> list[bytes]:
+    return list(redis.scan_iter(f"{settings.PROJECT_NAME}:session:*"))
+
+
+def test_signing_in_leaves_a_copy_in_redis_as_json_and_for_its_time(chief, redis, settings):
+    (key,) = copies(redis, settings)
+    assert key.decode().endswith(chief.session.session_key)
+    assert json.loads(redis.get(key))["_auth_user_id"] == str(User.objects.get().pk)
+    assert 0 < redis.ttl(key) <= settings.SESSION_COOKIE_AGE
+    assert chief.cookies["sessionid"]["max-age"] == settings.SESSION_COOKIE_AGE
+
+
+def test_clearing_the_cached_products_or_losing_redis_logs_nobody_out(chief, redis, settings):
+    call_command("clear_cache", "--all")
+    assert copies(redis, settings)
+    assert is_signed_in(chief)
+    for key in redis.scan_iter(f"{settings.PROJECT_NAME}:*"):
+        redis.delete(key)
+    assert is_signed_in(chief)
+
+
+def test_a_copy_spares_the_query_of_the_session(chief, django_assert_num_queries):
+    is_signed_in(chief)
+    with django_assert_num_queries(1):  # The user's own; the basket's page reads no product.
+        chief.get("/store/basket/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/store/", "/store/cached/", "/store/products/", "/store/products/popular/",
+     "/store/products/recent/", "/store/basket/", "/admin/login/", "/api/docs/"],
+)  # fmt: skip
+def test_reading_begins_no_session_and_writes_none(chief, books, path):
+    anonymous = Client()
+    before = list(Session.objects.values())
+    for client in (anonymous, chief):
+        assert client.get(path).status_code in (200, 201, 302)
+    assert "sessionid" not in anonymous.cookies
+    assert list(Session.objects.values()) == before
+
+
+def test_writing_products_does_not_write_the_session(chief, books):
+    before = list(Session.objects.values())
+    path = f"/store/products/{books[0].pk}/"
+    assert chief.patch(path, {"price": 5}, "application/json").status_code == 200
+    form = {"name": "x", "description": "", "price": "7"}
+    assert chief.post(f"/admin/store/product/{books[1].pk}/change/", form).status_code == 302
+    assert list(Session.objects.values()) == before
+
+
+def test_signing_out_elsewhere_meanwhile_interrupts_no_request(chief, books):
+    other_tab = Client()
+    other_tab.cookies = chief.cookies
+    chief.session.flush()
+    for path in ("/store/basket/", "/store/products/recent/", "/admin/"):
+        assert other_tab.get(path).status_code in (200, 302)
