@@ -17,7 +17,7 @@ from django.db import connection
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-OPEN_TIMEOUT_SECONDS = 30
+OPEN_TIMEOUT_SECONDS = 60
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

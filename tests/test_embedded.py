@@ -30,7 +30,7 @@ def start(var_dir: Path, *command: str, **variables: str) -> "subprocess.Popen[b
     )
 
 
-def wait_for(condition, seconds: float = 20) -> None:
+def wait_for(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
