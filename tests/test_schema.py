@@ -16,7 +16,7 @@ from store.models import Product, Transfer
 from tests.processes import ROOT
 from tests.visitors import CSRF_TOKEN, cookies
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 UNSAFE = {"post", "put", "patch", "delete"}
 ENDLESS = "/store/events/"  # tests/test_event_streams.py listens to it.
