@@ -100,9 +100,8 @@ def _query(request: Request, headers: Sequence[str], *, per_user: bool) -> str:
     """Return the same text for every way of asking for the same answer."""
     asked = {
         "url": f"{request.scheme}://{request.get_host()}{request.path}",
-        "parameters": sorted(
-            (name, value) for name, values in request.query_params.lists() for value in values
-        ),
+        # Of values of one name the order counts: views go by the last, or by all.
+        "parameters": sorted(request.query_params.lists()),
         "headers": {name.lower(): request.headers.get(name, "").strip() for name in headers},
         "user": request.user.pk if per_user else None,
     }

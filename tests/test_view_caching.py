@@ -157,7 +157,8 @@ def test_other_methods_and_pages_for_people_go_past_the_cache(client):
     [
         ("/shared/?a=1&b=2", "/shared/?b=2&a=1", True),
         ("/shared/?a=%31", "/shared/?a=1", True),
-        ("/shared/?a=1&a=2", "/shared/?a=2&a=1", True),
+        ("/shared/?a=1&b=2&a=3", "/shared/?b=2&a=1&a=3", True),
+        ("/shared/?a=1&a=2", "/shared/?a=2&a=1", False),
         ("/shared/", "/shared/?a=1", False),
         ("/shared/?a=1", "/shared/?a=2", False),
         ("/shared/?a=1&b=2", "/shared/?a=1%26b=2", False),
@@ -277,6 +278,11 @@ def test_a_bad_parameter_stays_a_400_that_names_it(client, books):
         response = client.get("/store/products/?limit=no")
         assert response.status_code == 400
         assert response.json().keys() == {"limit"}
+
+
+def test_of_a_parameter_that_is_there_twice_the_last_one_counts_for_everybody(client, books):
+    assert len(client.get("/store/products/?limit=1&limit=2").json()["results"]) == 2
+    assert len(client.get("/store/products/?limit=2&limit=1").json()["results"]) == 1
 
 
 def test_links_of_a_page_lead_back_to_the_host_that_was_asked(client, books):
