@@ -80,7 +80,8 @@ def cached_response(
                 # Another request's may come out of a read that this one has shared.
                 return found.response if found.request is request else view(*args, **kwargs)
             response = Response(ReadyJSON(fetched.body))
-            patch_vary_headers(response, [*headers, *(USER_HEADERS if USER in vary_on else ())])
+            if varying := [*headers, *(USER_HEADERS if USER in vary_on else ())]:
+                patch_vary_headers(response, varying)
             return http_caching.finish(request, response, fetched, private=USER in vary_on)
 
         return answer

@@ -124,6 +124,7 @@ def test_the_second_request_is_answered_without_the_view(client):
     assert first["Cache-Status"].startswith("store; fwd=miss; stored; ttl=")
     assert second["Cache-Status"].startswith("store; hit; ttl=")
     assert second["Cache-Control"] == "no-cache"
+    assert second["Vary"] == "Accept, Cookie"
     assert calls == ["shared"]
 
 
