@@ -57,8 +57,11 @@ class Lines:
 
 def read_header(lines: Lines) -> list[str]:
     """Return the columns that the first line of a file names; raises Malformed."""
-    first = next(lines, "").removeprefix("\ufeff")
-    columns = [name.strip().lower() for name in next(_reader([first]), [])]
+    try:
+        first = next(lines, "").removeprefix("\ufeff")
+        columns = [name.strip().lower() for name in next(_reader([first]), [])]
+    except csv.Error as error:
+        raise Malformed(f"Line 1: {error}.") from error
     if unknown := [name for name in columns if name not in COLUMNS]:
         known = ", ".join(COLUMNS)
         raise Malformed(f'Line 1: the column "{printable(unknown[0])}" is none of {known}.')

@@ -169,6 +169,8 @@ def test_of_very_many_bad_rows_every_one_is_kept():
         ("name\nx\n", 'Line 1: the column "id" is missing. Nothing was imported.'),
         ("id,name,colour\n", 'Line 1: the column "colour" is none of id, name, desc, price. '),
         ("id,name,id\n", "Line 1: a column is there twice. "),
+        ('id,"name\n1,x\n', "Line 1: unexpected end of data. Nothing was imported."),
+        ("x" * 1_400_000, "Line 1: a line of more than 1,000,000 bytes. Nothing was imported."),
         (b"\xff\xfei\0d\0", "Line 1: the column "),
         ('id,name\n1,"never closed\n2,x\n', "Line 2: unexpected end of data. "),
         ('id,name\n1,"a"b\n', "Line 2: ',' expected after '\"'. Nothing was imported."),
