@@ -76,10 +76,10 @@ def batches(lines: Lines, columns: list[str], line: int) -> Iterator[Batch]:
     """Yield the rows after line number `line` in batches; raises Malformed.
 
     A row that is not right is among the rejected; only a file whose rows cannot be told apart, or have
-    no end, is Malformed.
+    no end, is Malformed, once the rows before that place have been yielded.
     """
     reader, began_at = _reader(lines), lines.position
-    batch, before = Batch(), 0
+    batch, before, read_to = Batch(), 0, began_at
     try:
         for values in reader:
             if values:  # else an empty line
@@ -89,12 +89,15 @@ def batches(lines: Lines, columns: list[str], line: int) -> Iterator[Batch]:
                     batch.products[product.pk] = product
                 except ValueError as error:
                     batch.rejected.append([str(line + before + 1), str(error), *values])
-            before = reader.line_num
+            before, read_to = reader.line_num, lines.position
             if batch.rows >= BATCH_ROWS or lines.position - began_at >= BATCH_BYTES:
                 batch.position, batch.line = lines.position, line + before
                 yield batch
                 batch, began_at = Batch(), lines.position
     except csv.Error as error:
+        if batch.rows:
+            batch.position, batch.line = read_to, line + before
+            yield batch
         raise Malformed(f"Line {line + before + 1}: {error}.") from error
     batch.position, batch.line = lines.position, line + before
     yield batch

@@ -186,11 +186,14 @@ def test_a_file_whose_rows_cannot_be_told_fails_with_a_sentence(text, error):
     assert rejected(transfer).startswith("line,reason")
 
 
-def test_the_rows_before_the_place_that_cannot_be_read_have_been_imported(monkeypatch):
-    monkeypatch.setattr(product_csv, "BATCH_ROWS", 2)
-    transfer = imported('id,name\n1,a\n2,b\n3,"c')
-    assert "The rows before it have been imported; mend the file" in transfer.error
-    assert len(rows()) == 2
+@pytest.mark.parametrize("batch_rows", [2, 1000])
+def test_the_rows_before_the_place_that_cannot_be_read_have_been_imported(monkeypatch, batch_rows):
+    monkeypatch.setattr(product_csv, "BATCH_ROWS", batch_rows)
+    transfer = imported('id,name\n1,a\n2,b\nx,bad\n3,c\n\n4,"d\n5,e\n')
+    assert transfer.error.startswith("Line 7: unexpected end of data. The rows before it have been")
+    assert [name for _, name, *_ in rows()] == ["a", "b", "c"]
+    assert rejected(transfer).splitlines()[1].startswith("4,")
+    assert (transfer.rows_done, transfer.rows_bad) == (4, 1)
 
 
 # --- All or nothing -------------------------------------------------------------------------------
