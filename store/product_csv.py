@@ -19,6 +19,7 @@ MAX_LINE_BYTES = 1_000_000
 BATCH_ROWS = 1000
 BATCH_BYTES = 1_000_000
 MAX_NAME_LENGTH = 255
+csv.field_size_limit(MAX_LINE_BYTES)  # By default 131,072, less than descriptions may have.
 
 
 class Malformed(Exception):

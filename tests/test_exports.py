@@ -48,9 +48,11 @@ def test_an_export_is_done_by_a_worker_and_downloaded_by_staff(client, editor, b
 
 def test_an_import_takes_back_what_an_export_wrote(monkeypatch):
     monkeypatch.setattr(exports, "PAGE_ROWS", 2)
+    long = "maps " * 100_000
     odd = ['"quoted", with a comma', " spaces ", "lines\r\nand\nlines\r", "Ž🎈", "=1+1"]
     for number, text in enumerate(odd):
         Product.objects.create(name=text, description=text, price=number or None)
+    Product.objects.create(name="long", description=long, price=5)
     before = rows()
     body = file_of(exported())
     Product.objects.update(name="changed", description="", price=7)

@@ -175,7 +175,7 @@ def test_of_very_many_bad_rows_every_one_is_kept():
         ('id,name\n1,"never closed\n2,x\n', "Line 2: unexpected end of data. "),
         ('id,name\n1,"a"b\n', "Line 2: ',' expected after '\"'. Nothing was imported."),
         ("id,name\n1," + "x" * 1_400_000, "Line 2: a line of more than 1,000,000 bytes. "),
-        ("id,name\n1," + "x" * 140_000, "Line 2: field larger than field limit (131072). "),
+        ('id,name\n1,"' + "x\n" * 600_000, "Line 2: field larger than field limit (1000000). "),
     ],
 )
 def test_a_file_whose_rows_cannot_be_told_fails_with_a_sentence(text, error):
