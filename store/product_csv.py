@@ -136,7 +136,7 @@ def write(rows: Iterable[Iterable[object]]) -> bytes:
 
 def printable(text: str) -> str:
     """Return `text` short and with nothing in it that a terminal or JSON would stumble over."""
-    return text[:50].encode(errors="replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:50])
 
 
 def _number(column: str, text: str, lowest: int, highest: int) -> int:
