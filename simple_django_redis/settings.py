@@ -162,6 +162,11 @@ REST_FRAMEWORK = {
         "store.renderers.ReadyJSONRenderer",
         "store.renderers.PageRenderer",
     ],
+    "DEFAULT_PARSER_CLASSES": [
+        "store.parsers.BoundedJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["store.permissions.StaffWritesElseReadOnly"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

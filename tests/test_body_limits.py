@@ -49,6 +49,13 @@ def test_a_body_of_exactly_the_limit_is_taken(spaces, status, editor, settings):
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize("opening", ["[", '{"name":'])
+def test_json_that_is_nested_too_deeply_is_a_400(opening, editor):
+    answer = editor.generic("POST", "/store/products/", opening * 100_000, JSON)
+    assert answer.status_code == 400
+    assert answer.json() == {"detail": "JSON parse error - it is nested too deeply"}
+
+
 def test_a_path_may_have_a_limit_of_its_own(editor, settings):
     settings.BODY_LIMITS = {"/": 10, "/store/products/": 1000}
     body = '{"name": "Book"}'
