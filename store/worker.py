@@ -1,8 +1,10 @@
 """The worker process: RQ's, with what running it in containers and beside Redis outages takes."""
 
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
@@ -22,6 +24,7 @@ IDLE_SECONDS = 10
 WORKER_TTL_SECONDS = IDLE_SECONDS + 15
 MAINTENANCE_SECONDS = 5
 STOP_SIGNAL = signal.SIGUSR1  # from the worker to the process that does the job
+PR_SET_PDEATHSIG = 1
 
 
 class StoreWorker(Worker):
@@ -69,6 +72,16 @@ class StoreWorker(Worker):
             return super().perform_job(job, queue)
         finally:
             process_cache.outage.settle()  # RQ ends this process without any exit handlers.
+
+
+def end_scheduler_with_worker() -> None:
+    """From now on have the kernel end what this process forks if it is killed (Linux, prctl(2)).
+
+    RQ's scheduler would go on for ever; the process that does a job ignores the signal and finishes it.
+    """
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+        os.register_at_fork(after_in_child=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM))
 
 
 def _stop(_signum: int, _frame: FrameType | None) -> None:

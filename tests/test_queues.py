@@ -1,9 +1,11 @@
 """The queues and their workers: JSON only, retried, bounded, back by themselves after an outage."""
 
 import json
+import sys
 import time
 import zlib
 
+import psutil
 import pytest
 from django.core.management import call_command
 from redis import Redis
@@ -89,6 +91,17 @@ def test_a_worker_goes_on_by_itself_when_redis_has_been_restarted(
     finally:
         worker.close()
         anew.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel of Linux")
+def test_a_worker_that_is_killed_leaves_no_scheduler_behind(start_worker, rq):
+    worker = start_worker()
+    process = psutil.Process(worker.process.pid)
+    wait_for(lambda: process.children() and rq.exists("rq:scheduler-lock:default"))
+    children = process.children(recursive=True)
+    process.kill()
+    wait_for(lambda: not any(child.is_running() for child in children))
+    assert not rq.exists("rq:scheduler-lock:default")
 
 
 def test_a_worker_can_be_stopped_while_redis_is_down(start_worker, queue_server):

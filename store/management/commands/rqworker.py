@@ -11,7 +11,7 @@ from django_rq.management.commands.rqworker import Command as RQWorkerCommand
 from redis.exceptions import RedisError
 from rq.exceptions import StopRequested
 
-from store.worker import WORKER_TTL_SECONDS, StoreWorker
+from store.worker import WORKER_TTL_SECONDS, StoreWorker, end_scheduler_with_worker
 
 logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
@@ -33,6 +33,7 @@ class Command(RQWorkerCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Begin anew for as long as Redis is what ends the worker; RQ's ends for good then."""
         pause = PAUSE_SECONDS
+        end_scheduler_with_worker()
         while True:
             began = time.monotonic()
             _exit_when_asked()  # Until there is a worker that is asked.
