@@ -22,6 +22,7 @@ HEARTBEAT_SECONDS = 15.0  # Proxies end connections that are silent, most of the
 RECONNECT_SECONDS = 2.0  # What browsers are asked to wait before they come back.
 LOOK_SECONDS = 1.0  # How long it may take to see that the client has gone or that the process ends.
 SEND_SECONDS = 5.0  # How long a client may leave unread what it was sent, once the line is full.
+SILENT_SECONDS = 20.0  # How long it may before: it may have gone without a goodbye, as phones do.
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -36,6 +37,7 @@ def process_is_ending() -> bool:
 
 def answer(follower: Follower, client: socket.socket | None) -> StreamingHttpResponse:
     """Return the answer that sends what `follower` finds, until its client goes."""
+    _expect_signs_of_life(client)
     stream = EventStream(follower, client)
     return StreamingHttpResponse(stream, content_type="text/event-stream", headers=HEADERS)
 
@@ -105,6 +107,17 @@ def beginning(last_id: str) -> bytes:
 def frame(entry: Entry) -> bytes:
     """Return an event as EventSource reads it."""
     return f"id: {entry.id}\nevent: {entry.event}\ndata: {entry.data}\n\n".encode()
+
+
+def _expect_signs_of_life(client: socket.socket | None) -> None:
+    """Have the kernel (Linux) end the connection if what was sent is not acknowledged, or not taken.
+
+    By default it waits a quarter of an hour for who does not answer, and for ever for who does not read.
+    """
+    if client is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with contextlib.suppress(OSError):  # It may be no TCP.
+            milliseconds = int(SILENT_SECONDS * 1000)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 def _is_ready(client: socket.socket, what: int, wait_seconds: float) -> bool:

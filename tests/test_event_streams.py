@@ -17,7 +17,7 @@ from redis import Redis
 
 from bench.events import measure
 from store import event_stream, server_sent_events
-from store.event_feed import Feed
+from store.event_feed import Feed, Follower
 from store.models import Product
 from tests.line import Line
 from tests.listeners import PATH, Listener, listening
@@ -236,6 +236,22 @@ def test_a_client_that_does_not_read_is_dropped_and_no_other_waits_for_it(store)
         wait_for(lambda: open_streams(store) == 1)
     slow.close()
     assert complaints(store.log) == []
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="asks the kernel of Linux")
+def test_a_client_that_takes_nothing_is_seen_to_be_gone_before_the_line_is_full(monkeypatch):
+    monkeypatch.setattr(server_sent_events, "SILENT_SECONDS", 0.5)
+    follower = Follower(Feed(), "")
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(server.getsockname())
+        with server.accept()[0] as connection:
+            server_sent_events.answer(follower, connection)
+            stream = server_sent_events.EventStream(follower, connection)
+            connection.sendall(b"x" * 50_000)
+            assert stream._takes_more()
+            assert not stream._has_gone()
+            wait_for(stream._has_gone, seconds=30)
 
 
 # --- Restarts and outages -------------------------------------------------------------------------
