@@ -334,7 +334,12 @@ LOGGING = {
         "news": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: record.exc_info or getattr(record, "status_code", 0) != 503,
-        }
+        },
+        # A worker looks after its registries every few seconds, and says so of each.
+        "no_routine": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: "cleaning registries" not in str(record.msg),
+        },
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
@@ -342,5 +347,6 @@ LOGGING = {
         "django": {"handlers": [], "propagate": True},
         # What clients do wrong (4xx) is theirs to know; a log that anybody can fill helps nobody.
         "django.request": {"level": "ERROR", "filters": ["news"]},
+        "rq.worker": {"filters": ["no_routine"]},
     },
 }

@@ -104,6 +104,13 @@ def test_a_worker_that_is_killed_leaves_no_scheduler_behind(start_worker, rq):
     assert not rq.exists("rq:scheduler-lock:default")
 
 
+def test_a_worker_that_has_nothing_to_do_says_nothing(start_worker):
+    worker = start_worker("--burst")
+    assert worker.process.wait(timeout=30) == 0
+    assert "Listening on" in worker.log.read_text()
+    assert "cleaning registries" not in worker.log.read_text()
+
+
 def test_a_worker_can_be_stopped_while_redis_is_down(start_worker, queue_server):
     worker = start_worker()
     queue_server.kill()
