@@ -148,6 +148,7 @@ def _begin(session: SessionBase) -> str:
     Two first writes of one visitor at once begin two; the browser keeps the one answered last.
     """
     basket_lines.check()  # A basket that cannot be had leaves no session behind.
+    session.clear()  # It may hold the login of a user who has been deactivated, and would prolong it.
     session.cycle_key()  # A new one, even in the place of an old one, which may be deleted meanwhile.
     session[SESSION_ENTRY] = session.session_key
     session.set_expiry(keys.BASKET_AGE_SECONDS)

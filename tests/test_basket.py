@@ -272,6 +272,16 @@ def test_only_the_first_put_of_an_anonymous_visitor_begins_a_session(client, boo
     assert Session.objects.count() == 1
 
 
+def test_the_basket_of_a_user_who_has_been_deactivated_does_not_prolong_the_login(
+    signed_in, buyer, books
+):
+    User.objects.filter(pk=buyer.pk).update(is_active=False)
+    put(signed_in, books[0])
+    assert "_auth_user_id" not in signed_in.session
+    User.objects.filter(pk=buyer.pk).update(is_active=True)
+    assert quantities(signed_in) == {books[0].pk: 1}
+
+
 def test_a_user_who_puts_writes_no_session(signed_in, books):
     with CaptureQueriesContext(connection) as captured:
         assert "sessionid" not in put(signed_in, books[0]).cookies
