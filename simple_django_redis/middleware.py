@@ -1,5 +1,6 @@
 """What has to be right about every request and answer, whatever the store does with it."""
 
+import re
 from collections.abc import Callable
 
 from django.conf import settings
@@ -47,8 +48,14 @@ class TrustedProxyMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
         if forwarded.strip():
-            request.META["REMOTE_ADDR"] = forwarded.rpartition(",")[2].strip()
+            request.META["REMOTE_ADDR"] = _without_port(forwarded.rpartition(",")[2].strip())
         return self.get_response(request)
+
+
+def _without_port(address: str) -> str:
+    """Return the address alone, where a proxy names the client's port as well (1.2.3.4:5, [::1]:5)."""
+    found = re.fullmatch(r"\[([^\]]+)\](?::\d+)?|([^:]+):\d+", address)
+    return (found[1] or found[2]) if found else address
 
 
 class BodyLimitMiddleware:

@@ -347,6 +347,7 @@ LOGGING = {
         "django": {"handlers": [], "propagate": True},
         # What clients do wrong (4xx) is theirs to know; a log that anybody can fill helps nobody.
         "django.request": {"level": "ERROR", "filters": ["news"]},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "rq.worker": {"filters": ["no_routine"]},
     },
 }

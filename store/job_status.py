@@ -114,6 +114,6 @@ def _of_job(job: Job) -> Status:
         job.id,
         state,
         progress=None,
-        result=job.return_value() if state == "done" else None,
+        result=queues.result(job) if state == "done" else None,
         error="The job failed; the worker's log says why." if failed else None,
     )

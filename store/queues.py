@@ -6,6 +6,7 @@ from every function here, and for the next second without waiting for it again.
 """
 
 from datetime import datetime
+from typing import Any
 
 from django_rq import get_queue
 from redis import Redis
@@ -88,6 +89,11 @@ def find(job_id: str, queue: str = DEFAULT) -> Job | None:
         return ask_queue_redis(fetch)
     except NoSuchJobError:
         return None
+
+
+def result(job: Job) -> Any:
+    """Return what a job that is done has returned."""
+    return ask_queue_redis(lambda _: job.return_value())
 
 
 def is_waiting(job_id: str) -> bool:

@@ -216,24 +216,22 @@ _UNSAFE = ("post", "put", "patch", "delete")
 
 def add_common_answers(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
     """Add the errors that any operation of a kind can end with; a hook of drf-spectacular."""
-    for path, operations in result["paths"].items():
+    for operations in result["paths"].values():
         for method, operation in operations.items():
             answers = operation["responses"]
-            for status, answer in _common_answers(path, method, operation).items():
+            for status, answer in _common_answers(method, operation).items():
                 answers.setdefault(status, answer)
             operation["responses"] = dict(sorted(answers.items()))
     return result
 
 
-def _common_answers(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
+def _common_answers(method: str, operation: dict[str, Any]) -> dict[str, Any]:
     found = {
+        "404": _answer("There is no such thing, or no such `format`.", _DETAIL),
         "406": _answer("No form of the answer that the client accepts.", _DETAIL),
         "503": _answer("The database or Redis is down.", _DETAIL, _RETRY_AFTER),
     }
-    is_looked_up = "{" in path
     takes_query = any(one["in"] == "query" for one in operation.get("parameters", ()))
-    if is_looked_up or takes_query:
-        found["404"] = _answer("There is no such thing, or no such `format`.", _DETAIL)
     if takes_query or "requestBody" in operation:
         found["400"] = _answer("What was sent is not what may be sent.", _INVALID)
     takes_credentials = any("basicAuth" in one for one in operation.get("security", ()))

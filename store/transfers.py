@@ -132,7 +132,9 @@ def _begin(transfer: Transfer) -> Transfer | None:
     if begun is None:
         return None
     if begun.fruitless_attempts > MAX_FRUITLESS_ATTEMPTS:
-        fail(begun, f"Given up after {MAX_FRUITLESS_ATTEMPTS} attempts that came no further.")
+        stays = begun.rows_done and (begun.is_checked or not begun.all_or_nothing)
+        done = f" {begun.rows_done} rows were done before and stay." if stays else ""
+        fail(begun, f"Given up after {MAX_FRUITLESS_ATTEMPTS} attempts that came no further.{done}")
         return None
     _write(begun, state=State.RUNNING)
     return begun

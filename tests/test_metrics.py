@@ -292,6 +292,23 @@ def test_behind_a_trusted_proxy_nobody_is_loopback(settings, headers):
     assert Client().get("/metrics", headers=headers).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("1.2.3.4", "1.2.3.4"),
+        ("1.2.3.4:56", "1.2.3.4"),
+        ("evil, 1.2.3.4:56", "1.2.3.4"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:56", "2001:db8::1"),
+    ],
+)
+def test_a_trusted_proxy_may_name_the_clients_port_as_well(settings, forwarded, address):
+    settings.TRUST_PROXY = True
+    settings.METRICS_ALLOW = [ip_network(address)]
+    assert Client().get("/metrics", headers={"X-Forwarded-For": forwarded}).status_code == 200
+
+
 @by_proxy
 def test_behind_a_trusted_proxy_the_networks_named_may_ask(settings, headers):
     settings.TRUST_PROXY = True
