@@ -44,6 +44,7 @@ def start() -> None:
         "DEBUG": "false",
         "LOG_LEVEL": "WARNING",
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
+        "LOCAL_CACHE": "off",
         "CACHE_BUDGET_SECONDS": PATIENT_SECONDS,
         "CACHE_LEASE_SECONDS": PATIENT_SECONDS,
         "MYSQL_TIMEOUT_SECONDS": PATIENT_SECONDS,

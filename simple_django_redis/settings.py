@@ -48,6 +48,10 @@ try:
     CACHE_WAIT_SECONDS: float = env.float("CACHE_WAIT_SECONDS", 2.0, validate=Range(min=0))
     CACHE_LEASE_SECONDS: float = env.float("CACHE_LEASE_SECONDS", 5.0, validate=Range(min=0.1))
     CACHE_BUDGET_SECONDS: float = env.float("CACHE_BUDGET_SECONDS", 0.25, validate=Range(min=0.01))
+    LOCAL_CACHE: bool = env.bool("LOCAL_CACHE", True)
+    # Seconds for which another process may serve what a write has made old.
+    LOCAL_CACHE_MAX_LAG: float = env.float("LOCAL_CACHE_MAX_LAG", 0.1, validate=Range(min=0.01))
+    LOCAL_CACHE_MAX_BYTES: int = env.int("LOCAL_CACHE_MAX_BYTES", 32_000_000, validate=POSITIVE)
     ORM_CACHE: bool = env.bool("ORM_CACHE", False)
     EVENTS_MAX_CLIENTS: int = env.int("EVENTS_MAX_CLIENTS", 20, validate=Range(0, 500))
     # Costs each write another round trip.

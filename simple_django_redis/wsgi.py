@@ -1,4 +1,4 @@
-"""The WSGI callable that gunicorn serves. Importing it does no work beyond loading Django."""
+"""The WSGI callable that gunicorn serves: hits go the short way, everything else to Django."""
 
 import os
 
@@ -6,4 +6,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "simple_django_redis.settings")
 
-application = get_wsgi_application()
+django_application = get_wsgi_application()
+
+from store.short_way import ShortWay
+
+application = ShortWay(django_application)

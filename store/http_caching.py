@@ -34,6 +34,20 @@ def cache_status(fetched: Fetched) -> str:
     return "; ".join(parts)
 
 
+def headers(fetched: Fetched) -> dict[str, str]:
+    """Return the headers that say how `fetched` was come by."""
+    found = {
+        "Cache-Status": cache_status(fetched),
+        "Server-Timing": f"cache;dur={fetched.cache_seconds * 1000:.2f}, "
+        f"db;dur={fetched.load_seconds * 1000:.2f}",
+    }
+    if fetched.etag:
+        found["ETag"] = fetched.etag
+    if fetched.age_seconds is not None and fetched.from_cache:
+        found["Age"] = str(int(fetched.age_seconds))
+    return found
+
+
 def finish(
     request: Request, response: Response, fetched: Fetched, *, private: bool = False
 ) -> Response:
@@ -41,15 +55,9 @@ def finish(
 
     `private` is for what no cache between the client and the store may keep.
     """
-    response["Cache-Status"] = cache_status(fetched)
+    for name, value in headers(fetched).items():
+        response[name] = value
     response["Cache-Control"] = f"private, {CACHE_CONTROL}" if private else CACHE_CONTROL
-    if fetched.etag:
-        response["ETag"] = fetched.etag
-    if fetched.age_seconds is not None and fetched.from_cache:
-        response["Age"] = str(int(fetched.age_seconds))
-    response["Server-Timing"] = (
-        f"cache;dur={fetched.cache_seconds * 1000:.2f}, db;dur={fetched.load_seconds * 1000:.2f}"
-    )
     if _is_known(request, fetched):
         response.data, response.status_code = None, status.HTTP_304_NOT_MODIFIED
     return response

@@ -8,7 +8,7 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 
-from store.caching import Outcome
+from store.caching import Fetched, Outcome
 from store.catalogue import ProductList
 
 
@@ -38,6 +38,9 @@ class PageRenderer(BrowsableAPIRenderer):
         return page
 
 
+LIST_END = b"}"
+
+
 @dataclass(frozen=True)
 class ReadyJSON:
     """An answer that is JSON already."""
@@ -61,6 +64,18 @@ class ReadyJSONRenderer(JSONRenderer):
         return data.body
 
 
+def list_head(fetched: Fetched, response_time_seconds: float) -> bytes:
+    """Return what stands in front of a list: how it was come by. LIST_END comes behind it."""
+    head = {
+        "response_time": response_time_seconds,
+        "from_database": not fetched.from_cache,
+        "from_cache": fetched.from_cache,
+    }
+    if fetched.outcome is Outcome.STALE:
+        head["stale"] = True
+    return orjson.dumps(head)[:-1] + b',"results":'
+
+
 class ProductListRenderer(ReadyJSONRenderer):
     """Puts in front of a ProductList how it was come by."""
 
@@ -71,13 +86,6 @@ class ProductListRenderer(ReadyJSONRenderer):
         renderer_context: Any = None,
     ) -> bytes:
         if isinstance(data, ProductList):
-            from_cache = data.fetched.from_cache
-            head = {
-                "response_time": data.response_time_seconds,
-                "from_database": not from_cache,
-                "from_cache": from_cache,
-            }
-            if data.fetched.outcome is Outcome.STALE:
-                head["stale"] = True
-            data = ReadyJSON(orjson.dumps(head)[:-1] + b',"results":' + data.fetched.body + b"}")
+            head = list_head(data.fetched, data.response_time_seconds)
+            data = ReadyJSON(b"".join((head, data.fetched.body, LIST_END)))
         return super().render(data, accepted_media_type, renderer_context)

@@ -3,6 +3,7 @@ from typing import Any
 from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.middleware.csrf import get_token
+from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -14,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ModelViewSet
 
-from store import basket, catalogue, http_caching, ranking, schema, server_sent_events
+from store import basket, catalogue, http_caching, keys, ranking, schema, server_sent_events
 from store.authentication import SessionWithCsrf
 from store.caching import Outcome
 from store.event_feed import process_feed
@@ -30,6 +31,7 @@ from store.serializers import (
     QuantitySerializer,
     RecentSerializer,
 )
+from store.short_way import SERVED, Served
 from store.view_caching import cached_response
 from store.visitors import remember, visitor_of
 
@@ -59,8 +61,10 @@ class CachedStoreView(PublicListView):
     def get(self, request: Request) -> Response:
         query = ProductQuerySerializer.parse(request.query_params)
         products = catalogue.list_products_cached(query)
+        request._request.META[SERVED] = Served(keys.PRODUCT_LIST, query.normalised())
         created = products.fetched.outcome is Outcome.FILLED
         response = Response(products, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
+        patch_vary_headers(response, ["Accept-Encoding"])  # Hits may be sent as gzip.
         return http_caching.finish(request, response, products.fetched)
 
 

@@ -88,7 +88,9 @@ def test_only_the_settings_read_the_environment():
         path.relative_to(ROOT)
         for folder in ("store", "simple_django_redis")
         for path in (ROOT / folder).rglob("*.py")
-        if re.search(r"\benviron\b(?!\.setdefault)|\bgetenv\b", path.read_text())
+        if re.search(
+            r"\bos\.environ\b(?!\.setdefault)|\bimport environ\b|\bgetenv\b", path.read_text()
+        )
     }
     # prometheus_client has no other way to say where its files are, and wsgi.py's is Django's own.
     assert readers == {Path("store/metrics_view.py")}

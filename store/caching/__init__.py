@@ -18,12 +18,13 @@ from django_redis.cache import RedisCache
 from store import keys, metrics
 from store.caching import portable
 from store.caching.aside import Aside
+from store.caching.copies import Copies, Copy, NoCopies
 from store.caching.entry import etag_of
 from store.caching.fetched import Fetched, Item, Limits, Outcome
 from store.caching.outage import Outage
 from store.caching.redis_entries import RedisEntries
 
-__all__ = ["Fetched", "Outcome", "fetch", "forget", "process_cache"]
+__all__ = ["Copy", "Fetched", "Outcome", "fetch", "find_copy", "forget", "process_cache"]
 
 _entries = RedisEntries()
 
@@ -33,9 +34,22 @@ def _forget_all() -> None:
         _entries.forget(family)
 
 
+def _copies() -> NoCopies:
+    if not settings.LOCAL_CACHE:
+        return NoCopies()
+    return Copies(
+        _entries.own_connection,
+        _entries.prefixes,
+        settings.LOCAL_CACHE_MAX_LAG,
+        settings.LOCAL_CACHE_MAX_BYTES,
+    )
+
+
 # What all threads of this process share.
 process_cache = Aside(
-    _entries, Outage(_forget_all, lambda: _entries.renew(keys.FAMILIES), _entries.delete)
+    _entries,
+    Outage(_forget_all, lambda: _entries.renew(keys.FAMILIES), _entries.delete),
+    copies=_copies(),
 )
 os.register_at_fork(after_in_child=process_cache.start_over)
 
@@ -71,6 +85,17 @@ def fetch(
         command_seconds=settings.REDIS_COMMAND_SECONDS,
     )
     return process_cache.fetch(item, load, limits, may_store=may_store)
+
+
+def find_copy(family: str, query: str) -> Copy | None:
+    """Return what `fetch` would serve from this process' copy; None if it would look further."""
+    if process_cache.outage.lasts:
+        return None
+    names = keys.entry_keys(family, query, settings.CACHE_MAX_VARIANTS)
+    copy = process_cache.copies.find(names.entry, query)
+    if copy:
+        metrics.requests.labels(family, Outcome.HIT.value).inc()
+    return copy
 
 
 def forget(family: str) -> None:

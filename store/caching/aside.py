@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from redis.exceptions import RedisError
 
-from store import metrics
+from store import keys, metrics
 from store.breaker import Unavailable
 from store.caching.fetched import Fetched, Item, Limits
 from store.caching.request import Request
@@ -52,4 +52,5 @@ class Aside(Shared):
             metrics.invalidations.labels(family, "postponed").inc()
             self.outage.begin(error, invalidation_lost=True)
         else:
+            self.copies.forget(keys.generation_key(family))
             metrics.invalidations.labels(family, "done").inc()

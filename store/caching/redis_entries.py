@@ -139,6 +139,15 @@ class RedisEntries:
             pipeline.set(self._key(keys.generation_key(family), keys.UNVERSIONED), new_token())
         pipeline.execute()
 
+    def prefixes(self) -> list[str]:
+        """Return what the keys of entries and of generations begin with."""
+        return [self._key(""), self._key("", keys.UNVERSIONED)]
+
+    def own_connection(self) -> Any:
+        """Return a connection outside the pool that speaks RESP3, not yet connected."""
+        pool = self._client().connection_pool
+        return pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
+
     def _look(self, generation_name: str, entry_name: str) -> Seen:
         generation_key = self._key(generation_name, keys.UNVERSIONED)
         entry_key = self._key(entry_name)

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from store import metrics
 from store.breaker import Unavailable
+from store.caching.copies import Copy
 from store.caching.entry import Entry, etag_of, new_token
 from store.caching.fetched import Fetched, Item, Limits, Outcome
 from store.caching.flights import Flight
@@ -68,6 +69,8 @@ class Request:
             return self._loaded(self.load(), "ttl-0")
         if self.shared.outage.lasts:
             return self._shared_load("cache-down")
+        if copy := self.shared.copies.find(self.item.names.entry, self.item.query):
+            return copy.as_hit()
         try:
             return self._look_or_fill()
         except RedisError as error:
@@ -84,8 +87,10 @@ class Request:
 
     def _look_or_fill(self) -> Fetched:
         while True:
+            epoch, read_at = self.shared.copies.epoch(), time.monotonic()
             seen = self.ask(lambda: self.shared.entries.read(self.item.names))
             if seen.entry and seen.entry.query == self.item.query:
+                self._keep_copy(epoch, read_at, seen.entry, seen.ttl_ms)
                 return self._hit_or_refresh(seen.entry, seen.ttl_ms)
             if not self.may_store:
                 return self._loaded(self.load(), "transaction")
@@ -208,6 +213,16 @@ class Request:
             return hit  # It is good for a while yet.
         return refreshed or hit
 
+    def _keep_copy(self, epoch: int, read_at: float, entry: Entry, left_ms: int | None) -> None:
+        if _is_due(entry, left_ms, self.item.ttl_seconds):
+            return
+        use_until = expires_at = None
+        if left_ms is not None:
+            expires_at = read_at + left_ms / 1000
+            use_until = expires_at - _refresh_window_ms(entry) / 1000
+        copy = Copy(entry, self.item.names.generation, use_until, expires_at)
+        self.shared.copies.keep(epoch, self.item.names.entry, copy)
+
     def _refresh(self, entry: Entry) -> Fetched | None:
         token = new_token()
         if self._claim(entry.generation, token, replace=True) is not Claim.CLAIMED:
@@ -295,7 +310,10 @@ def _is_due(entry: Entry, left_ms: int | None, ttl_seconds: int | None) -> bool:
     """
     if ttl_seconds is not None and (left_ms is None or left_ms > ttl_seconds * 1000):
         return True
-    if left_ms is None or entry.ttl_ms is None:
-        return False
-    window_ms = max(entry.ttl_ms * REFRESH_WINDOW, entry.fill_seconds * 2000)
-    return left_ms < min(window_ms, entry.ttl_ms / 2)
+    return left_ms is not None and left_ms < _refresh_window_ms(entry)
+
+
+def _refresh_window_ms(entry: Entry) -> float:
+    if entry.ttl_ms is None:
+        return 0
+    return min(max(entry.ttl_ms * REFRESH_WINDOW, entry.fill_seconds * 2000), entry.ttl_ms / 2)

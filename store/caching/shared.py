@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from store.caching.copies import NoCopies
 from store.caching.fetched import Fetched
 from store.caching.flights import Flights, SharedReads
 from store.caching.outage import Outage
@@ -13,10 +14,15 @@ class Shared:
     """The entries, whether they can be reached, and what is being read at the moment."""
 
     def __init__(
-        self, entries: RedisEntries, outage: Outage, sleep: Callable[[float], object] = time.sleep
+        self,
+        entries: RedisEntries,
+        outage: Outage,
+        sleep: Callable[[float], object] = time.sleep,
+        copies: NoCopies | None = None,
     ) -> None:
         self.entries = entries
         self.outage = outage
+        self.copies = copies or NoCopies()
         self.sleep = sleep
         self.start_over()
 
@@ -25,3 +31,4 @@ class Shared:
         self.flights: Flights[Fetched] = Flights()
         self.reads: SharedReads[bytes] = SharedReads()
         self.outage.start_over()
+        self.copies.start_over()

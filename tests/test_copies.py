@@ -1,0 +1,396 @@
+"""Copies of entries in a process: dropped when Redis says so, and not served when it says nothing."""
+
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.conf import settings
+from mirakuru import TCPExecutor
+from redis import Redis
+from redis.connection import Connection
+
+from store.caching.copies import Copies, Copy, NoCopies
+from store.caching.entry import Entry
+from store.models import Product
+from tests.line import Line
+from tests.servers import free_port, start_redis
+from tests.test_embedded import wait_for
+from tests.visitors import ask_at_once, complaints, is_hit, prices, reprice
+
+pytestmark = pytest.mark.engines
+on_database = pytest.mark.django_db(transaction=True)
+
+LAG_SECONDS = 0.1
+PATIENT_SECONDS = 2.0  # where a test is not about the lag, and the machine may stall
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TCPExecutor]:
+    executor = start_redis(free_port())
+    yield executor
+    executor.kill()
+
+
+@pytest.fixture
+def redis(server) -> Redis:
+    client = Redis(port=server.port)
+    client.flushdb()
+    return client
+
+
+@pytest.fixture
+def make(server) -> Iterator[Callable[..., Copies]]:
+    """Make the copies of a process, which track keys of their own prefix."""
+    made: list[Copies] = []
+
+    def make_one(lag: float = PATIENT_SECONDS, max_bytes: int = 1000, **connection) -> Copies:
+        options = {"port": server.port, "protocol": 3, "socket_timeout": 0.5} | connection
+        copies = Copies(lambda: Connection(**options), lambda: ["a:"], lag, max_bytes)
+        made.append(copies)
+        return copies
+
+    yield make_one
+    for copies in made:
+        copies._used_at = float("-inf")  # Its thread ends its connection.
+
+
+def copy(body: bytes = b"[1]", query: str = "", use_until: float | None = None) -> Copy:
+    entry = Entry("0" * 32, query, "tag", 0.001, 600_000, body)
+    return Copy(entry, "family:generation", use_until, None)
+
+
+def track(copies: Copies) -> None:
+    """Return once Redis announces changes to `copies`."""
+
+    def is_tracking() -> bool:
+        copies.find("", "")
+        return copies._announced_until > float("-inf")
+
+    wait_for(is_tracking)
+
+
+def keep(copies: Copies, name: str = "family", **values) -> Copy:
+    kept = copy(**values)
+    copies.keep(copies.epoch(), name, kept)
+    return kept
+
+
+def test_a_copy_is_served_once_changes_are_announced(make):
+    copies = make()
+    assert copies.find("family", "") is None
+    track(copies)
+    kept = keep(copies)
+    assert copies.find("family", "") is kept
+    assert copies.find("family", "another query") is None
+    assert copies.find("other", "") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda redis: redis.delete("a:family"),
+        lambda redis: redis.set("a:family", "new"),
+        lambda redis: redis.pexpire("a:family", 1),
+        lambda redis: redis.delete("a:family:generation"),
+        lambda redis: redis.set("a:family:generation", "new"),
+        lambda redis: redis.flushdb(),
+        lambda redis: redis.rename("a:family", "elsewhere"),
+    ],
+)
+def test_what_changes_in_redis_is_dropped(make, redis, change):
+    for key in ("a:family", "a:family:generation"):
+        redis.set(key, "old")
+    copies = make()
+    track(copies)
+    keep(copies)
+    change(redis)
+    wait_for(lambda: copies.find("family", "") is None, seconds=PATIENT_SECONDS)
+    assert copies._copies == {}
+
+
+def test_what_changes_beside_it_leaves_a_copy_alone(make, redis):
+    copies = make()
+    track(copies)
+    kept = keep(copies)
+    for key in ("a:other", "a:other:generation", "b:family"):
+        redis.set(key, "x")
+    time.sleep(0.2)
+    assert copies.find("family", "") is kept
+
+
+def test_a_change_between_reading_and_keeping_counts(make, redis):
+    copies = make()
+    track(copies)
+    epoch = copies.epoch()
+    redis.set("a:family", "new")
+    wait_for(lambda: copies.epoch() != epoch)
+    copies.keep(epoch, "family", copy())
+    assert copies.find("family", "") is None
+
+
+def test_what_was_read_before_changes_were_announced_is_not_kept(make):
+    copies = make()
+    epoch = copies.epoch()
+    track(copies)
+    copies.keep(epoch, "family", copy())
+    assert copies.find("family", "") is None
+
+
+def test_a_write_of_this_process_counts_at_once(make):
+    copies = make()
+    track(copies)
+    keep(copies)
+    keep(copies, "other")
+    copies.forget("family:generation")
+    assert copies.find("family", "") is None
+    epoch = copies.epoch()
+    copies.forget("family:generation")
+    copies.keep(epoch, "family", copy())
+    assert copies.find("family", "") is None
+
+
+def test_a_copy_is_not_served_once_it_is_due_for_a_refresh(make):
+    copies = make()
+    track(copies)
+    keep(copies, use_until=time.monotonic() + 60)
+    assert copies.find("family", "") is not None
+    keep(copies, use_until=time.monotonic())
+    assert copies.find("family", "") is None
+
+
+def test_memory_is_bounded_and_what_is_used_stays(make):
+    copies = make(max_bytes=30)
+    track(copies)
+    for number in range(3):
+        keep(copies, f"entry-{number}", body=b"x" * 10)
+    copies.find("entry-0", "")
+    keep(copies, "entry-3", body=b"x" * 10)
+    found = [n for n in range(4) if copies.find(f"entry-{n}", "")]
+    assert found == [0, 2, 3]
+    keep(copies, "entry-0", body=b"x" * 31)
+    assert copies.find("entry-0", "") is not None  # The one from before; Redis would announce it.
+    keep(copies, "entry-4", body=b"x" * 30)
+    assert [n for n in range(5) if copies.find(f"entry-{n}", "")] == [4]
+    assert copies._bytes == 30
+
+
+def test_a_line_that_goes_dead_ends_the_serving_within_the_lag(make, server):
+    line = Line(server.port)
+    copies = make(lag=0.5, port=line.port, socket_timeout=20)
+    track(copies)
+    keep(copies)
+    assert copies.find("family", "") is not None
+    line.go_dead()
+    time.sleep(0.5)
+    assert copies.find("family", "") is None
+    line.close()
+
+
+def test_a_redis_that_hangs_ends_the_serving_within_the_lag():
+    executor = start_redis(free_port())
+    options = {"port": executor.port, "protocol": 3, "socket_timeout": 20}
+    copies = Copies(lambda: Connection(**options), lambda: ["a:"], 0.5, 1000)
+    track(copies)
+    keep(copies)
+    os.kill(executor.process.pid, signal.SIGSTOP)
+    time.sleep(0.5)
+    assert copies.find("family", "") is None
+    executor.kill()
+
+
+def test_a_lost_connection_drops_all_copies_and_is_made_anew(make, redis):
+    copies = make()
+    track(copies)
+    keep(copies)
+    epoch = copies.epoch()
+    redis.client_kill_filter(_type="normal", skipme=True)
+    wait_for(lambda: copies.epoch() > epoch)
+    track(copies)
+    assert copies.find("family", "") is None
+    keep(copies)
+    assert copies.find("family", "") is not None
+
+
+def test_a_process_that_serves_nothing_tracks_nothing(make, redis, monkeypatch):
+    monkeypatch.setattr("store.caching.copies.IDLE_SECONDS", 0.2)
+    copies = make()
+    track(copies)
+    keep(copies)
+    wait_for(lambda: copies._announced_until == float("-inf"))
+    wait_for(lambda: len(redis.client_list(_type="normal")) == 1)
+    track(copies)
+    assert copies.find("family", "") is None
+
+
+def test_a_server_that_refuses_to_announce_means_no_copies(make, redis, caplog):
+    user = secrets.token_hex(4)
+    redis.acl_setuser(user, enabled=True, nopass=True, categories=["+@all"], commands=["-client"])
+    copies = make(username=user, password="")
+    copies.find("", "")
+    wait_for(lambda: "Redis announces no changes" in caplog.text)
+    keep(copies)
+    assert copies.find("family", "") is None
+
+
+def test_after_a_fork_the_child_has_no_copies_and_tracks_by_itself(make):
+    copies = make()
+    track(copies)
+    keep(copies)
+    copies.start_over()
+    assert copies.find("family", "") is None
+    track(copies)
+    keep(copies)
+    assert copies.find("family", "") is not None
+
+
+def test_no_copies_keep_nothing():
+    copies = NoCopies()
+    copies.start_over()
+    copies.keep(copies.epoch(), "family", copy())
+    copies.forget("family:generation")
+    assert copies.find("family", "") is None
+
+
+# --- Several processes ----------------------------------------------------------------------------
+
+
+def warm(store) -> None:
+    for _ in range(20):
+        store.get("/store/cached/")
+    wait_for(lambda: is_hit(store.get("/store/cached/")))
+
+
+class Readers:
+    """Threads that read the list all the time and note what they saw, and when they asked."""
+
+    def __init__(self, store, count: int = 2) -> None:
+        self.seen: list[tuple[float, int]] = []
+        self._store = store
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._read) for _ in range(count)]
+
+    def __enter__(self) -> "Readers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _read(self) -> None:
+        while not self._ended.is_set():
+            asked_at = time.monotonic()
+            answer = self._store.get("/store/cached/")
+            assert answer.status in (200, 201)
+            self.seen.append((asked_at, prices(answer)[0]))
+
+    def lateness(self, writes: list[tuple[float, int]]) -> list[float]:
+        """Return, for each read that saw less than was acknowledged before it, since when it had been."""
+        late = []
+        for asked_at, price in self.seen:
+            missed = [at for at, written in writes if written > price and at < asked_at]
+            late += [asked_at - min(missed)] if missed else []
+        return late
+
+
+def write(count: int, pause: float) -> list[tuple[float, int]]:
+    """Return when each of `count` rising prices was acknowledged."""
+    writes = []
+    for price in range(10_000, 10_000 + count):
+        Product.objects.filter(name="Book A").update(price=price)
+        writes.append((time.monotonic(), price))
+        time.sleep(pause)
+    return writes
+
+
+@on_database
+def test_no_other_process_serves_what_has_been_old_for_longer_than_the_lag(open_store, books):
+    store = open_store("--workers=2", LOCAL_CACHE="on", LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS))
+    warm(store)
+    with Readers(store) as readers:
+        writes = write(100, pause=0.02)
+    assert len(readers.seen) > 100
+    assert [late for late in readers.lateness(writes) if late >= LAG_SECONDS] == []
+
+
+@on_database
+def test_without_copies_no_process_serves_what_is_old_at_all(open_store, books):
+    store = open_store("--workers=2", LOCAL_CACHE="off")
+    warm(store)
+    with Readers(store) as readers:
+        writes = write(100, pause=0.02)
+    assert len(readers.seen) > 100
+    assert readers.lateness(writes) == []
+
+
+@on_database
+def test_a_worker_that_was_stopped_meanwhile_serves_nothing_old(open_store, books):
+    store = open_store("--workers=1", LOCAL_CACHE="on", LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS))
+    warm(store)
+    (worker,) = [
+        int(line.rpartition(" ")[2])
+        for line in store.log.read_text().splitlines()
+        if "Booting worker" in line
+    ]
+    for price in range(20, 25):
+        warm(store)
+        os.kill(worker, signal.SIGSTOP)
+        Product.objects.update(price=price)
+        acknowledged = time.monotonic()
+        time.sleep(0.3)
+        os.kill(worker, signal.SIGCONT)
+        assert time.monotonic() - acknowledged > LAG_SECONDS
+        assert prices(store.get("/store/cached/"))[0] == price
+
+
+@on_database
+def test_the_process_that_writes_sees_its_own_write_at_once(open_store, editor, books):
+    store = open_store("--workers=1", LOCAL_CACHE="on", LOCAL_CACHE_MAX_LAG="5")
+    warm(store)
+    for price in range(20, 60):
+        assert reprice(store, editor, books[0], price) == 200
+        assert prices(store.get("/store/cached/"))[0] == price
+        store.get("/store/cached/")
+
+
+@on_database
+def test_a_dead_line_to_redis_makes_no_answer_older_than_the_lag(open_store, books):
+    executor = start_redis(free_port())
+    line = Line(executor.port)
+    store = open_store(
+        "--workers=1",
+        LOCAL_CACHE="on",
+        REDIS_URL=f"redis://127.0.0.1:{line.port}/0",
+        LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS),
+        SECRET_KEY=settings.SECRET_KEY,
+    )
+    warm(store)
+    line.go_dead()
+    Product.objects.update(price=66)  # Nobody could tell that Redis.
+    time.sleep(LAG_SECONDS)
+    assert prices(store.get("/store/cached/")) == [66, 66, 66]
+    line.mend()
+    assert prices(store.get("/store/cached/")) == [66, 66, 66]
+    assert len([one for one in complaints(store.log) if "left alone" in one]) == 1
+    line.close()
+    executor.kill()
+
+
+@on_database
+def test_copies_cost_a_process_one_connection(open_store, books):
+    server = start_redis(free_port())
+    url = f"redis://127.0.0.1:{server.port}/0"
+    variables = {"REDIS_URL": url, "SECRET_KEY": settings.SECRET_KEY, "CACHE_BUDGET_SECONDS": "5"}
+    store = open_store("--workers=2", "--threads=2", LOCAL_CACHE="on", **variables)
+    for _ in range(3):
+        ask_at_once(store)
+    with Redis(port=server.port) as own:
+        tracking = [one for one in own.client_list(_type="normal") if "t" in one["flags"]]
+    assert 1 <= len(tracking) <= 2
+    server.kill()

@@ -1,0 +1,302 @@
+"""Hits ahead of Django say what Django says: requests are answered on both ways and compared."""
+
+import gzip
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import requests
+from django.core.handlers.wsgi import WSGIHandler
+from django.test import RequestFactory
+
+from store import gzipping, short_way
+from store.caching import process_cache
+from store.models import Product
+from store.short_way import ShortWay
+from tests.processes import StoreProcess
+from tests.test_embedded import wait_for
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+
+PATH = "/store/cached/"
+# Each answer has its own; that they are there is compared, and for a hit what they look like.
+OF_ONE_ANSWER = {"age", "cache-status", "content-length", "server-timing"}
+
+
+@dataclass
+class Site:
+    """Django, and the short way in front of it; counts what reached Django."""
+
+    reached_django: int = 0
+    django: WSGIHandler = field(default_factory=WSGIHandler)
+
+    def __post_init__(self) -> None:
+        self.short = ShortWay(self._counting)
+
+    def _counting(self, environ: dict[str, Any], start_response) -> Iterable[bytes]:
+        self.reached_django += 1
+        return self.django(environ, start_response)
+
+    def ask(self, application, path: str = PATH, method: str = "GET", **environ) -> "Reply":
+        path, _, query = path.partition("?")
+        asked = RequestFactory()._base_environ(
+            PATH_INFO=path, QUERY_STRING=query, REQUEST_METHOD=method, **environ
+        )
+        del asked["HTTP_COOKIE"]
+        started: list[Any] = []
+        body = application(asked, lambda *arguments: started.extend(arguments))
+        reply = Reply(started[0], dict(started[1]), b"".join(body))
+        assert len(started[1]) == len(reply.headers), "a header twice"
+        if hasattr(body, "close"):
+            body.close()
+        return reply
+
+    def prepare(self, path: str = PATH, method: str = "GET", **environ) -> None:
+        """Return once the process has a copy to serve, and Django has answered such a request."""
+
+        def is_served() -> bool:
+            before = self.reached_django
+            self.ask(self.short, path, method, **environ)
+            return self.reached_django == before
+
+        wait_for(is_served)
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@pytest.fixture
+def site(books, settings) -> Site:
+    settings.ALLOWED_HOSTS = ["testserver", "localhost"]
+    return Site()
+
+
+def assert_same(short: Reply, long: Reply) -> None:
+    assert short.status == long.status
+    assert set(short.headers) == set(long.headers)
+    for name in set(short.headers) - {"Age", "Cache-Status", "Content-Length", "Server-Timing"}:
+        assert short.headers[name] == long.headers[name], name
+    assert re.sub(r"\d+", "N", short.headers["Cache-Status"]) == re.sub(
+        r"\d+", "N", long.headers["Cache-Status"]
+    )
+    if long.body:
+        assert {**short.json, "response_time": 0} == {**long.json, "response_time": 0}
+        assert 0 < short.json["response_time"] < 1
+        assert int(short.headers["Content-Length"]) == len(short.body)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"path": f"{PATH}?limit=2&offset=1"},
+        {"path": f"{PATH}?ordering=-price&unknown=1"},
+        {"path": f"{PATH}?search=book"},
+        {"path": f"{PATH}?format=json"},
+        {"HTTP_ACCEPT": "application/json"},
+        {"HTTP_ACCEPT": "*/*"},
+        {"HTTP_HOST": "localhost"},
+        {"wsgi.url_scheme": "https", "SERVER_PORT": "443"},
+        {"HTTP_COOKIE": "sessionid=x; csrftoken=y"},
+        {"HTTP_AUTHORIZATION": "Basic eDp5"},
+        {"HTTP_ORIGIN": "https://elsewhere.example"},
+        {"CONTENT_LENGTH": "0"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_hit_is_answered_ahead_of_django_as_django_would(site, request_, method):
+    site.prepare(method=method, **request_)
+    site.reached_django = 0
+    short = site.ask(site.short, method=method, **request_)
+    assert site.reached_django == 0
+    long = site.ask(site.django, method=method, **request_)
+    assert_same(short, head_of(long) if method == "HEAD" else long)
+
+
+def head_of(reply: Reply) -> Reply:
+    assert reply.body == b""
+    return reply
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"HTTP_ACCEPT": "text/html"},
+        {"HTTP_ACCEPT": "text/html,application/json;q=0.9"},
+        {"HTTP_ACCEPT": "application/json; indent=4"},
+        {"HTTP_IF_NONE_MATCH": '"x"'},
+        {"HTTP_RANGE": "bytes=0-1"},
+        {"HTTP_HOST": "not-ours.example"},
+        {"path": f"{PATH}?limit=nonsense"},
+        {"path": f"{PATH}?format=api"},
+        {"path": "/store/"},
+        {"path": "/store/products/"},
+        {"path": "/nowhere/"},
+        {"method": "POST"},
+        {"method": "OPTIONS"},
+        {"CONTENT_LENGTH": "2"},
+    ],
+    ids=str,
+)
+def test_whatever_is_no_plain_hit_goes_the_long_way(site, request_):
+    site.prepare()
+    for _ in range(2):
+        site.reached_django = 0
+        short = site.ask(site.short, **request_)
+        assert site.reached_django == 1
+    long = site.ask(site.django, **request_)
+    assert (short.status, set(short.headers)) == (long.status, set(long.headers))
+
+
+def test_a_client_that_has_the_list_gets_a_304(site):
+    site.prepare()
+    tag = site.ask(site.short).headers["ETag"]
+    assert site.ask(site.short, HTTP_IF_NONE_MATCH=tag).status.startswith("304")
+
+
+def test_with_https_redirected_plain_http_never_gets_a_list(settings, books):
+    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.SECURE_SSL_REDIRECT = True
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    site = Site()
+    site.prepare(HTTP_X_FORWARDED_PROTO="https")
+    for forwarded in ({}, {"HTTP_X_FORWARDED_PROTO": "http"}):
+        assert site.ask(site.short, **forwarded).status.startswith("301")
+    assert site.ask(site.short, HTTP_X_FORWARDED_PROTO="https").status.startswith("200")
+
+
+def test_a_write_is_seen_at_once_by_the_process_that_makes_it(site):
+    for price in range(50, 80):
+        site.prepare()
+        Product.objects.update(price=price)
+        assert {one["price"] for one in site.ask(site.short).json["results"]} == {price}
+
+
+def test_without_redis_nothing_is_answered_ahead_of_django(site):
+    from redis.exceptions import RedisError
+
+    site.prepare()
+    process_cache.outage.begin(RedisError("gone"))
+    site.reached_django = 0
+    assert site.ask(site.short).json["from_database"] is True
+    assert site.reached_django == 1
+
+
+def test_hits_are_counted_on_both_ways(site, client):
+    def hits() -> float:
+        said = client.get("/metrics").content.decode()
+        found = re.search(
+            r'^store_cache_requests_total\{.*outcome="hit"\} (.*)$', said, re.MULTILINE
+        )
+        return float(found[1]) if found else 0
+
+    site.prepare()
+    before = hits()
+    for way in (site.short, site.django):
+        site.ask(way)
+    assert hits() - before == 2
+
+
+def test_made_up_queries_leave_a_bounded_number_of_kinds(site, monkeypatch):
+    monkeypatch.setattr(short_way, "MAX_KINDS", 10)
+    for number in range(35):
+        site.prepare(f"{PATH}?made-up={number}")
+    assert len(site.short._kinds) <= 10
+    site.prepare()
+    assert_same(site.ask(site.short), site.ask(site.django))
+
+
+# --- gzip -----------------------------------------------------------------------------------------
+
+
+def test_who_accepts_gzip_gets_it_and_the_list_is_compressed_once(site, monkeypatch):
+    calls = []
+    deflate = gzipping.deflate
+    monkeypatch.setattr(gzipping, "deflate", lambda *parts: calls.append(1) or deflate(*parts))
+    site.prepare()
+    plain = site.ask(site.short)
+    replies = [site.ask(site.short, HTTP_ACCEPT_ENCODING="gzip, deflate, br") for _ in range(5)]
+    assert len(calls) == 1
+    for reply in replies:
+        assert reply.headers["Content-Encoding"] == "gzip"
+        assert reply.headers["Content-Length"] == str(len(reply.body))
+        assert orjson.loads(gzip.decompress(reply.body))["results"] == plain.json["results"]
+        assert reply.headers["Vary"] == plain.headers["Vary"]
+        assert "Accept-Encoding" in reply.headers["Vary"]
+    assert "Content-Encoding" not in plain.headers
+    Product.objects.update(price=8)
+    site.prepare()
+    fresh = site.ask(site.short, HTTP_ACCEPT_ENCODING="gzip")
+    assert {one["price"] for one in orjson.loads(gzip.decompress(fresh.body))["results"]} == {8}
+
+
+@pytest.mark.parametrize(
+    ("accept", "accepted"),
+    [
+        ("gzip", True),
+        ("GZip", True),
+        ("br;q=1.0, gzip;q=0.8", True),
+        ("*", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0.000, *", False),
+        ("*;q=0", False),
+        ("br", False),
+        ("", False),
+        ("identity", False),
+        ("gzip;nonsense", False),
+        ("gzip;q=5", False),
+    ],
+)
+def test_gzip_is_for_who_accepts_it(accept, accepted):
+    assert gzipping.is_accepted(accept) is accepted
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (1, 1), (200, 40_000), (0xFFFF, 100_000)])
+def test_a_member_is_valid_gzip(sizes):
+    head, body = (bytes(n % 251 for n in range(size)) for size in sizes)
+    made = gzipping.member(head, (body, b"}"), gzipping.deflate(body, b"}"))
+    assert gzip.decompress(made) == head + body + b"}"
+
+
+@pytest.fixture
+def gzipping_store(open_store, demo_books) -> StoreProcess:
+    store = open_store("--workers=1", LOCAL_CACHE="on")
+    wait_for(
+        lambda: store.get(PATH, {"Accept-Encoding": "gzip"}).headers["Content-Encoding"] == "gzip"
+    )
+    return store
+
+
+def test_real_clients_read_it(gzipping_store, demo_books, tmp_path):
+    url = f"http://127.0.0.1:{gzipping_store.port}{PATH}"
+    assert len(requests.get(url, timeout=30).json()["results"]) == demo_books
+    assert len(httpx.get(url).json()["results"]) == demo_books
+    body = gzipping_store.get(PATH, {"Accept-Encoding": "gzip"}).body
+    (tmp_path / "list.gz").write_bytes(body)
+    subprocess.run(["gzip", "-t", tmp_path / "list.gz"], check=True)
+    plain = gzipping_store.get(PATH).body
+    assert len(body) < len(plain) / 10
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="no curl on the PATH")
+def test_curl_reads_it(gzipping_store, demo_books):
+    url = f"http://127.0.0.1:{gzipping_store.port}{PATH}"
+    command = ["curl", "--compressed", "--silent", "--fail", "--noproxy", "*", url]
+    said = subprocess.run(command, check=True, capture_output=True).stdout
+    assert len(json.loads(said)["results"]) == demo_books
