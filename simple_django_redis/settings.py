@@ -56,6 +56,8 @@ try:
     EVENTS_MAX_CLIENTS: int = env.int("EVENTS_MAX_CLIENTS", 20, validate=Range(0, 500))
     # Costs each write another round trip.
     CACHE_WARM_ON_WRITE: bool = env.bool("CACHE_WARM_ON_WRITE", False)
+    # Usual ways of caching, side by side.
+    STRATEGIES: bool = env.bool("STRATEGIES", False)
     METRICS_ALLOW: list[IPv4Network | IPv6Network] = env.list(
         "METRICS_ALLOW", [ip_network("127.0.0.0/8"), ip_network("::1/128")], subcast=network
     )
@@ -284,6 +286,18 @@ CACHES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"CONNECTION_FACTORY": "store.connections.QueueClient"},
     },
 }
+if STRATEGIES:
+    # As tutorials have it. django-redis keeps one pool of connections a URL, so this is another URL.
+    CACHES["strategies"] = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": f"{REDIS_URL}#strategies",
+        "KEY_PREFIX": f"{PROJECT_NAME}:strategies",
+        "TIMEOUT": CACHE_TTL,
+    }
+    CACHES["strategies_herd"] = CACHES["strategies"] | {
+        "KEY_PREFIX": f"{PROJECT_NAME}:strategies_herd",
+        "OPTIONS": {"CLIENT_CLASS": "django_redis.client.HerdClient"},
+    }
 # Off by default, as it pickles: who can write to Redis could have code of theirs run by the store.
 if ORM_CACHE:
     CACHEOPS = {"store.product": {"ops": "get", "timeout": ORM_AGE_SECONDS}}

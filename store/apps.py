@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class StoreConfig(AppConfig):
@@ -11,3 +12,5 @@ class StoreConfig(AppConfig):
         catalogue.watch_writes()
         events.watch_writes()
         basket.watch_logins()
+        if settings.STRATEGIES:
+            from store import strategies  # noqa: F401  # Its receivers belong into every process.

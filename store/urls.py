@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
@@ -21,5 +22,6 @@ urlpatterns = [
     path("exports/", transfer_views.ExportsView.as_view(), name="exports"),
     path("exports/<int:transfer_id>/", transfer_views.ExportView.as_view(), name="export"),
     path("jobs/<str:job_id>/", transfer_views.JobView.as_view(), name="job"),
+    *([path("strategies/", include("store.strategies"))] if settings.STRATEGIES else []),
     path("", include(router.urls)),
 ]

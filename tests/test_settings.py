@@ -19,6 +19,7 @@ WRONG = [
     ("CACHE_BUDGET_SECONDS", "0"),
     ("EVENTS_MAX_CLIENTS", "-1"),
     ("EVENTS_MAX_CLIENTS", "all"),
+    ("STRATEGIES", "perhaps"),
     ("METRICS_ALLOW", "everybody"),
     ("MYSQL_PORT", "many"),
     ("MYSQL_PORT", "70000"),
