@@ -27,6 +27,11 @@ mysql: setup ## Install MySQL support, once what it is compiled with is there
 compare: setup ## Compare both lists on the running store (N=200 requests each)
 	@$(PYTHON_IN_VENV) -m bench.compare --requests $(or $(N),200) --url http://127.0.0.1:$(or $(PORT),8000)
 
+.PHONY: bench
+bench: setup-dev ## Compare ways of caching under load (writes docs/bench/ and the README's tables)
+	@bin/test-servers wrk
+	@$(PYTHON_IN_VENV) -m bench.strategies
+
 .PHONY: bench-cache
 bench-cache: setup-dev ## Measure what a hit, a miss and an invalidation cost (writes docs/cache-costs.md)
 	@bin/test-servers
@@ -49,12 +54,12 @@ bench-import: setup-dev ## Measure an import of N=1000000 rows: rows a second an
 
 .PHONY: test
 test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default
-	@bin/test-servers
+	@bin/test-servers wrk
 	@bin/test
 
 .PHONY: test-matrix
 test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MySQL and Redis
-	@bin/test-servers
+	@bin/test-servers wrk
 	@bin/test-matrix
 
 .PHONY: lint

@@ -27,7 +27,7 @@ from tests.servers import binary, free_port, start_mysql, start_redis, temporary
 PATIENT_SECONDS = "60"
 
 
-def start() -> None:
+def start(*redis_options: str) -> None:
     """Start a Redis and a database server, point the settings to them and set Django up.
 
     The database is MariaDB or MySQL where that can be had, else SQLite.
@@ -36,7 +36,7 @@ def start() -> None:
         if name.startswith(("MYSQL_", "REDIS_", "CACHE_", "PROMETHEUS_")):
             del os.environ[name]
     redis_port = free_port()
-    start_redis(redis_port)
+    start_redis(redis_port, *redis_options)
     os.environ |= {
         "VAR_DIR": str(temporary_folder()),
         "PROJECT_NAME": "bench",

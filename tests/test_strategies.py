@@ -47,7 +47,8 @@ def test_only_their_own_keys_are_pickled(store, redis):
         if name != "orm":  # cacheops has keys of its own.
             store.get(f"/store/strategies/{name}/")
     own = f"{settings.PROJECT_NAME}:strategies".encode()
-    pickled = {key for key in redis.scan_iter() if is_pickled(redis.get(key))}
+    ours = redis.scan_iter(f"{settings.PROJECT_NAME}:*", _type="string")
+    pickled = {key for key in ours if is_pickled(redis.get(key))}
     assert pickled
     assert all(key.startswith(own) for key in pickled)
 

@@ -1,0 +1,58 @@
+"""Loads a server with wrk (https://github.com/wg/wrk), and says what it has measured."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.strategies.processes import PATIENCE_SECONDS, BenchError
+
+REPORT = Path(__file__).with_name("wrk.lua")
+CONNECTIONS = 4
+MISSING = "wrk is missing; install it with: apt-get install wrk (or: brew install wrk)"
+
+
+@dataclass(frozen=True)
+class Load:
+    requests: int
+    requests_a_second: float
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
+
+
+def is_installed() -> bool:
+    return shutil.which("wrk") is not None
+
+
+def load(url: str, seconds: float, headers: dict[str, str], connections: int = CONNECTIONS) -> Load:
+    """Ask `url` as fast as it answers; raises BenchError unless all of it was answered well.
+
+    It is a closed loop: a connection asks again when it has been answered, so a pause of the server
+    delays few requests. Percentiles are those of what was asked.
+    """
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds) + 1}s"]
+    command += ["--timeout", f"{PATIENCE_SECONDS}s", "-s", str(REPORT)]
+    command += [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    process = subprocess.Popen(
+        [*command, url], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(
+            signal.SIGINT
+        )  # It takes whole seconds only, and reports when it is stopped.
+    finally:
+        printed, _ = process.communicate()
+    found = json.loads(printed.strip().splitlines()[-1])
+    if found["failed"] or not found["requests"]:
+        raise BenchError(f"{found['failed']} of {found['requests']} requests to {url} failed")
+    return Load(
+        found["requests"],
+        found["requests"] / (found["duration"] / 1e6),
+        *(found[name] / 1000 for name in ("p50", "p99", "p999")),
+    )
