@@ -52,6 +52,11 @@ bench-import: setup-dev ## Measure an import of N=1000000 rows: rows a second an
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.imports --rows $(or $(N),1000000)
 
+.PHONY: bench-lag
+bench-lag: setup-dev ## Measure for how long a copy in another process may be old (writes docs/bench/lag.md)
+	@bin/test-servers
+	@$(PYTHON_IN_VENV) -m bench.lag
+
 .PHONY: test
 test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default
 	@bin/test-servers wrk

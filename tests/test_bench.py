@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -187,3 +188,16 @@ def test_a_wrong_option_is_explained(options, problem, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         parse_arguments()
     assert problem in capsys.readouterr().err
+
+
+def test_the_lag_of_copies_is_measured(tmp_path):
+    output = tmp_path / "lag.md"
+    command = [sys.executable, "-m", "bench.lag", "--reads", "400", "--output", str(output)]
+    finished = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    said = output.read_text()
+    counts = [int(n.replace(",", "")) for n in re.findall(r"^\| .* \| ([\d,]+) \|$", said, re.M)]
+    assert sum(counts) == 400
+    assert "| more than 100 ms | 0 |" in said

@@ -5,8 +5,10 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -300,3 +302,37 @@ def test_curl_reads_it(gzipping_store, demo_books):
     command = ["curl", "--compressed", "--silent", "--fail", "--noproxy", "*", url]
     said = subprocess.run(command, check=True, capture_output=True).stdout
     assert len(json.loads(said)["results"]) == demo_books
+
+
+class SavedAnswer(BaseHTTPRequestHandler):
+    """Serves a page that reads /list by fetch(), and /list as the store has answered it."""
+
+    body = b""
+    page = b"""<body><script>
+    fetch("/list").then(one => one.json()).then(list => document.title = "read " + list.results.length)
+    </script></body>"""
+
+    def do_GET(self) -> None:
+        is_list = self.path == "/list"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json" if is_list else "text/html")
+        if is_list:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(self.body if is_list else self.page)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium on the PATH")
+def test_chromium_reads_it(gzipping_store, demo_books, monkeypatch):
+    body = gzipping_store.get(PATH, {"Accept-Encoding": "gzip"}).body
+    monkeypatch.setattr(SavedAnswer, "body", body)
+    with ThreadingHTTPServer(("127.0.0.1", 0), SavedAnswer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server"]
+        command += ["--virtual-time-budget=10000", "--dump-dom", url]
+        said = subprocess.run(command, check=True, capture_output=True, timeout=120).stdout
+        server.shutdown()
+    assert f"<title>read {demo_books}</title>".encode() in said
