@@ -37,6 +37,7 @@ class Contender:
     headers: dict[str, str] = field(default_factory=dict)
     expects: int = 0  # products in an answer
     is_written: bool = False  # while it is loaded
+    behind_proxy: bool = False
     turns: list[Turn] = field(default_factory=list)
 
     @property
@@ -50,7 +51,7 @@ class Contender:
     @property
     def needs(self) -> Hashable:
         """Return what its processes depend on."""
-        return self.row.name, self.products, self.workers, self.options
+        return self.row.name, self.products, self.workers, self.options, self.behind_proxy
 
     def median(self, figure: str) -> float | None:
         """Return the median of one figure over all turns; None for what cannot be counted."""

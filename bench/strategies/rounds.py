@@ -12,6 +12,7 @@ from bench.strategies.contenders import Contender, Turn
 from bench.strategies.counters import Counters
 from bench.strategies.load import load
 from bench.strategies.processes import Answer, BenchError, Place, Process, Server, Writer
+from bench.strategies.proxy import Proxy
 from bench.strategies.site import Site
 
 WARM_UP_SECONDS = 0.3
@@ -70,7 +71,12 @@ class Fleet:
         place, writer = self._shared[key]
         server = Server(row, place, contender.workers, contender.options)
         self._processes.append(server)
-        self._running[contender.needs] = Running(server.wait_until_open(), writer, place.redis_url)
+        running = Running(server.wait_until_open(), writer, place.redis_url)
+        if contender.behind_proxy:
+            proxy = Proxy(server.port)
+            self._processes.append(proxy)
+            running.url = proxy.url
+        self._running[contender.needs] = running
 
     def close(self) -> None:
         for process in self._processes:
@@ -88,6 +94,7 @@ class Running:
 
     def __init__(self, server: Server, writer: Writer | None, redis_url: str) -> None:
         self.server = server
+        self.url = server.url
         self.writer = writer
         self.redis_url = redis_url
         self.counters = Counters()
@@ -99,7 +106,7 @@ class Running:
             self.writer.tell("steady", EVERY_MS, int(seconds * 1000))
         commands, queries = self.counters.redis_commands(), self.counters.queries()
         cpu = self.server.cpu_seconds()
-        loaded = load(self.server.url + contender.address, seconds, contender.asks_with)
+        loaded = load(self.url + contender.address, seconds, contender.asks_with)
         cpu = self.server.cpu_seconds() - cpu
         commands = self.counters.redis_commands() - commands
         after = self.counters.queries()

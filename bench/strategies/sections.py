@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
+from bench.strategies import proxy
 from bench.strategies.behaviour import Behaviour, Observation
 from bench.strategies.contenders import Contender
 from bench.strategies.counters import product_ids, statement_ms
@@ -76,6 +77,11 @@ class Plan:
             self.scaled += [
                 self._threaded(row, OTHER_THREADS),
                 self._threaded(row, OWN_THREADS, keep_alive=False),
+                *(
+                    [self._threaded(row, OWN_THREADS, behind_proxy=True)]
+                    if proxy.is_installed()
+                    else []
+                ),
             ]
         for row in self._of(("store-uncached", OURS)) if self.pages else []:
             self.paged += [
@@ -87,10 +93,15 @@ class Plan:
                 for offset in self._offsets()
             ]
 
-    def _threaded(self, row: Row, threads: int, *, keep_alive: bool = True) -> Contender:
-        label = f"{OWN_WORKERS} with {threads} threads" + ("" if keep_alive else ", no keep-alive")
+    def _threaded(
+        self, row: Row, threads: int, *, keep_alive: bool = True, behind_proxy: bool = False
+    ) -> Contender:
+        label = f"{OWN_WORKERS} with {threads} threads"
+        label += ("" if keep_alive else ", no keep-alive") + (", behind nginx" * behind_proxy)
         options = threaded(threads, keep_alive=keep_alive)
-        return Contender(row, self.products[0], label, OWN_WORKERS, options)
+        return Contender(
+            row, self.products[0], label, OWN_WORKERS, options, behind_proxy=behind_proxy
+        )
 
     def _of(self, names: tuple[str, ...]) -> list[Row]:
         return [row for row in named(self.names, ROWS) if row.name in names]
