@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from store.basket import Basket, Line, Note
 from store.basket_lines import MAX_QUANTITY
-from store.catalogue import MAX_LIMIT, ORDERINGS, ProductQuery
+from store.catalogue import ALL_PRODUCTS, MAX_LIMIT, ORDERINGS, ProductQuery
 from store.models import MAX_PRICE, Product
 from store.ranking import DEFAULT_POPULAR, MAX_POPULAR, Popular, Ranked, Recent
 
@@ -67,6 +67,8 @@ class ProductQuerySerializer(serializers.Serializer[ProductQuery]):
     @classmethod
     def parse(cls, parameters: QueryDict) -> ProductQuery:
         """Return the query that the request's `parameters` describe; raises ValidationError (400)."""
+        if not parameters:
+            return ALL_PRODUCTS
         serializer = cls(data=parameters.dict())
         serializer.is_valid(raise_exception=True)
         return ProductQuery(**serializer.validated_data)

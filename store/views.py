@@ -42,6 +42,7 @@ class PublicListView(APIView):
     http_method_names = ["get", "head"]
     authentication_classes = ()
     permission_classes = ()
+    throttle_classes = ()
     renderer_classes = (ProductListRenderer, PageRenderer)
 
 

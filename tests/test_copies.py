@@ -122,11 +122,29 @@ def test_what_changes_beside_it_leaves_a_copy_alone(make, redis):
     assert copies.find("family", "") is kept
 
 
+def test_what_this_process_stores_itself_stays(make, redis):
+    redis.set("a:family:generation", "old")
+    copies = make()
+    track(copies)
+    copies.expect("family")
+    redis.set("a:family", "ours")
+    kept = keep(copies)
+    time.sleep(0.1)
+    assert copies.find("family", "") is kept
+    redis.set("a:family", "another's")
+    wait_for(lambda: copies.find("family", "") is None, seconds=PATIENT_SECONDS)
+    kept = keep(copies)
+    copies.expect("family")
+    redis.delete("a:family:generation")
+    wait_for(lambda: copies.find("family", "") is None, seconds=PATIENT_SECONDS)
+
+
 def test_a_change_between_reading_and_keeping_counts(make, redis):
+    redis.set("a:family:generation", "old")
     copies = make()
     track(copies)
     epoch = copies.epoch()
-    redis.set("a:family", "new")
+    redis.delete("a:family:generation")
     wait_for(lambda: copies.epoch() != epoch)
     copies.keep(epoch, "family", copy())
     assert copies.find("family", "") is None
@@ -217,11 +235,11 @@ def test_a_lost_connection_drops_all_copies_and_is_made_anew(make, redis):
 
 def test_a_process_that_serves_nothing_tracks_nothing(make, redis, monkeypatch):
     monkeypatch.setattr("store.caching.copies.IDLE_SECONDS", 0.2)
-    copies = make()
+    copies = make(client_name="idle")
     track(copies)
     keep(copies)
     wait_for(lambda: copies._announced_until == float("-inf"))
-    wait_for(lambda: len(redis.client_list(_type="normal")) == 1)
+    wait_for(lambda: "idle" not in {one["name"] for one in redis.client_list()})
     track(copies)
     assert copies.find("family", "") is None
 

@@ -190,6 +190,15 @@ def test_a_write_is_seen_at_once_by_the_process_that_makes_it(site):
         assert {one["price"] for one in site.ask(site.short).json["results"]} == {price}
 
 
+def test_who_fills_the_entry_has_a_copy_of_it_at_once(site):
+    site.prepare()
+    Product.objects.update(price=9)
+    assert site.ask(site.short).status.startswith("201")
+    site.reached_django = 0
+    assert {one["price"] for one in site.ask(site.short).json["results"]} == {9}
+    assert site.reached_django == 0
+
+
 def test_without_redis_nothing_is_answered_ahead_of_django(site):
     from redis.exceptions import RedisError
 

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from store.caching.entry import Entry
 from store.caching.fetched import Fetched, Outcome
+from store.keys import generation_key
 
 logger = logging.getLogger(__name__)
 # Several pings have to get lost, or late, before copies are not served for a moment.
@@ -27,6 +28,7 @@ IDLE_SECONDS = 5.0  # Without a request for so long nothing is tracked.
 RETRY_SECONDS = 1.0
 # A server that knows no tracking (before Redis 6) may be replaced one day.
 RETRY_UNSUPPORTED_SECONDS = 60.0
+GENERATION = generation_key("")  # How the names of all generations end.
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,7 @@ class NoCopies:
         return 0
 
     def keep(self, epoch: int, name: str, copy: Copy) -> None: ...
+    def expect(self, name: str) -> None: ...
     def forget(self, generation: str) -> None: ...
 
 
@@ -86,6 +89,7 @@ class Copies(NoCopies):
         self._wanted = threading.Event()
         self._copies: OrderedDict[str, Copy] = OrderedDict()
         self._bytes = 0
+        self._expected: set[str] = set()
         self._epoch = 0
         self._announced_until = float("-inf")
         self._used_at = float("-inf")
@@ -126,6 +130,16 @@ class Copies(NoCopies):
             self._bytes += size
             while self._bytes > self._max_bytes:
                 self._drop(next(iter(self._copies)))
+
+    def expect(self, name: str) -> None:
+        """Take the next announcement of the entry `name` for our own: what is stored here stays.
+
+        Were it somebody else's, the copy would stay longer than the entry, but not be older than its
+        generation, on which alone depends what is fresh.
+        """
+        with self._lock:
+            if self._announced_until > float("-inf"):
+                self._expected.add(name)
 
     def forget(self, generation: str) -> None:
         """Drop what a write of this process has made old: to be called once Redis has been told."""
@@ -189,16 +203,21 @@ class Copies(NoCopies):
         keys = message[1]  # None: the whole database has been flushed.
         self._changed(None if keys is None else [self._name(key) for key in keys])
 
-    def _changed(self, keys: list[str] | None) -> None:
+    def _changed(self, names: list[str] | None) -> None:
         with self._lock:
-            self._epoch += 1
-            if keys is None:
+            if names is None:
                 self._forget_all()
                 return
-            for key in keys:
-                self._drop(key)
-            for key in [key for key, copy in self._copies.items() if copy.generation in keys]:
-                self._drop(key)
+            for name in names:
+                if name in self._expected:
+                    self._expected.discard(name)
+                else:
+                    self._drop(name)
+            outdated = [name for name, copy in self._copies.items() if copy.generation in names]
+            for name in outdated:
+                self._drop(name)
+            # What was read before may be older than this.
+            self._epoch += any(name.endswith(GENERATION) for name in names)
 
     def _name(self, whole_key: bytes) -> str:
         key = whole_key.decode("utf-8", "replace")
@@ -207,6 +226,7 @@ class Copies(NoCopies):
     def _forget_all(self) -> None:
         self._epoch += 1
         self._copies.clear()
+        self._expected.clear()
         self._bytes = 0
 
     def _drop(self, key: str) -> None:

@@ -183,6 +183,8 @@ class Request:
         data, stale = entry.encode(), None
         if ttl_ms is not None and self.item.stale_seconds:
             stale = Stale(entry.encode(compress=True), ttl_ms + self.item.stale_seconds * 1000)
+        epoch, read_at = self.shared.copies.epoch(), time.monotonic()
+        self.shared.copies.expect(self.item.names.entry)
         try:
             stored = self.ask(
                 lambda: self.shared.entries.put(self.item.names, token, entry, data, stale)
@@ -196,6 +198,7 @@ class Request:
             stored = False
         if not stored:
             return self._loaded(body, "not-stored")
+        self._keep_copy(epoch, read_at, entry, ttl_ms)
         metrics.entry_bytes.labels(self.item.family).observe(len(body))
         return self._served(entry, ttl_ms, outcome)
 
