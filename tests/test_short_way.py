@@ -17,6 +17,7 @@ import pytest
 import requests
 from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory
+from redis.exceptions import RedisError
 
 from store import gzipping, short_way
 from store.caching import process_cache
@@ -190,6 +191,20 @@ def test_a_write_is_seen_at_once_by_the_process_that_makes_it(site):
         assert {one["price"] for one in site.ask(site.short).json["results"]} == {price}
 
 
+def test_a_write_that_redis_cannot_be_told_of_counts_here_all_the_same(site, monkeypatch):
+    def refuse(family: str) -> None:
+        raise RedisError("gone")
+
+    site.prepare()
+    with monkeypatch.context() as patched:
+        patched.setattr(process_cache.entries, "forget", refuse)
+        Product.objects.update(price=4)
+    assert process_cache.copies.find("product", "") is None
+    assert {one["price"] for one in site.ask(site.short).json["results"]} == {4}
+    assert process_cache.outage.try_to_end()
+    assert {one["price"] for one in site.ask(site.short).json["results"]} == {4}
+
+
 def test_who_fills_the_entry_has_a_copy_of_it_at_once(site):
     site.prepare()
     Product.objects.update(price=9)
@@ -200,8 +215,6 @@ def test_who_fills_the_entry_has_a_copy_of_it_at_once(site):
 
 
 def test_without_redis_nothing_is_answered_ahead_of_django(site):
-    from redis.exceptions import RedisError
-
     site.prepare()
     process_cache.outage.begin(RedisError("gone"))
     site.reached_django = 0

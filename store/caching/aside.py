@@ -43,14 +43,17 @@ class Aside(Shared):
 
         If Redis cannot be told, this process reads the source until it has been.
         """
-        if self.outage.owes_an_invalidation:  # It will be told of everything.
-            metrics.invalidations.labels(family, "postponed").inc()
-            return
+        try:
+            metrics.invalidations.labels(family, self._tell(family)).inc()
+        finally:  # After Redis, so that nobody reads there and keeps what was true before.
+            self.copies.forget(keys.generation_key(family))
+
+    def _tell(self, family: str) -> str:
+        if self.outage.owes_an_invalidation:  # Redis will be told of everything.
+            return "postponed"
         try:
             self.entries.forget(family)
         except RedisError as error:
-            metrics.invalidations.labels(family, "postponed").inc()
             self.outage.begin(error, invalidation_lost=True)
-        else:
-            self.copies.forget(keys.generation_key(family))
-            metrics.invalidations.labels(family, "done").inc()
+            return "postponed"
+        return "done"
