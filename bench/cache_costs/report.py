@@ -56,7 +56,8 @@ def markdown(figures: Figures, machine: Iterable[tuple[str, str]], date: str, co
         "\n".join(f"- {name}: {value}" for name, value in machine),
         "The products are the invented ones of `store/demo.py`, no two of them alike. In each round "
         "every number of products\nand every kind of request has its turn, so that whatever else the "
-        "machine does hits all alike: trust ratios more\nthan single figures.",
+        "machine does hits all alike: trust ratios more\nthan single figures.\n"
+        "Hits are those of Redis (`LOCAL_CACHE=off`): one on a process' own copy takes no round trip.",
         "## What follows",
         "\n".join(f"- {sentence}" for sentence in sentences(figures)),
         *(table.as_markdown() for table in tables(figures)),
