@@ -48,8 +48,6 @@ class StoreProcess:
         if {"REDIS_URL", "QUEUE_REDIS_URL"} & variables.keys():
             # A test of what an outage of Redis costs: what holds for users holds for this process.
             del environment["CACHE_BUDGET_SECONDS"]
-        # Tests write in one process and read in another at once; what copies add is tested by itself.
-        environment["LOCAL_CACHE"] = "off"
         environment |= variables
         if "MYSQL_HOST" in environment:
             environment["MYSQL_NAME"] = connection.settings_dict["NAME"]

@@ -30,6 +30,9 @@ def prepare_environment() -> None:
     # A machine that runs the suite stalls now and then, which must not count as an outage.
     os.environ.setdefault("CACHE_BUDGET_SECONDS", "5")
     os.environ |= {"THROTTLE_LOGIN": "off", "THROTTLE_WRITES": "off"}  # Tests of it turn it on.
+    # Tests change Redis, or write in one process and read in another, and look at once: what copies in
+    # processes add to that has tests of its own.
+    os.environ.setdefault("LOCAL_CACHE", "off")
     is_controller = "PYTEST_XDIST_WORKER" not in os.environ
     if is_controller and os.environ.get("ENGINES") == "servers":
         _start_missing_servers()

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from bench.strategies import documents, races
+from bench.strategies import documents, proxy, races
 from bench.strategies.__main__ import parse_arguments
 from bench.strategies.crowds import Asked
 from bench.strategies.processes import Answer
@@ -55,7 +55,8 @@ def has_every_cell(report: str) -> None:
         "What happens": ["`store`"],
         "While products change": ["`store`"] * 2,
         "Compressed answers": ["`store`"] * 2,
-        "More workers": ["`store`", "`store`", "`gunicorn`", "`gunicorn`", "`store`", "`store`"],
+        "More workers": ["`store`", "`store`", "`gunicorn`", "`gunicorn`"]
+        + ["`store`"] * (2 + proxy.is_installed()),
     }
     for title, names in rows.items():
         cells = cells_of(report, title)

@@ -19,7 +19,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory
 from redis.exceptions import RedisError
 
-from store import gzipping, short_way
+from store import caching, gzipping, short_way
 from store.caching import process_cache
 from store.models import Product
 from store.short_way import ShortWay
@@ -84,7 +84,14 @@ class Reply:
 
 
 @pytest.fixture
-def site(books, settings) -> Site:
+def copies(settings, monkeypatch) -> None:
+    """This process keeps copies, as processes do by default."""
+    settings.LOCAL_CACHE = True
+    monkeypatch.setattr(process_cache, "copies", caching._copies())
+
+
+@pytest.fixture
+def site(books, settings, copies) -> Site:
     settings.ALLOWED_HOSTS = ["testserver", "localhost"]
     return Site()
 
@@ -173,7 +180,7 @@ def test_a_client_that_has_the_list_gets_a_304(site):
     assert site.ask(site.short, HTTP_IF_NONE_MATCH=tag).status.startswith("304")
 
 
-def test_with_https_redirected_plain_http_never_gets_a_list(settings, books):
+def test_with_https_redirected_plain_http_never_gets_a_list(settings, books, copies):
     settings.ALLOWED_HOSTS = ["testserver"]
     settings.SECURE_SSL_REDIRECT = True
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
