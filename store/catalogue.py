@@ -156,7 +156,7 @@ def load(query: ProductQuery) -> bytes:
 def _read(query: ProductQuery) -> bytes:
     end = None if query.limit is None else query.offset + query.limit
     columns = ("id", "name", "description", "price", "date_created", "date_modified")
-    # Written out, as a loop over the names takes twice as long (70 us more for 234 products).
+    # Written out, as it is done for each row: a loop over the names would take longer.
     products = [
         {
             "id": pk,

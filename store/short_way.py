@@ -22,7 +22,8 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 # Under this name a view puts which entry it has served: the next such request may be answered from it.
 SERVED = "store.served"
 MAX_KINDS = 1000
-ACCEPTED = ("*/*", "application/json")
+JSON = "application/json"
+ACCEPTED = ("*/*", JSON)
 # Who sends one of these may want another answer than the next who asks for the same.
 UNUSUAL = (
     *("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"),
@@ -104,12 +105,15 @@ class ShortWay:
         return start
 
     def _note(self, name: Hashable, kind: Kind) -> None:
-        names = {header.lower() for header, _ in kind.headers}
-        if not kind.status.startswith("200 ") or "set-cookie" in names:
-            return
+        found = {name.lower(): value for name, value in kind.headers}
         if (
-            len(self._kinds) >= MAX_KINDS
-        ):  # Made-up queries fill it; those in use come back at once.
+            not kind.status.startswith("200 ")
+            or found.get("content-type") != JSON
+            or "set-cookie" in found
+        ):
+            return
+        # Made-up queries fill it; what is in use comes back at once.
+        if len(self._kinds) >= MAX_KINDS:
             self._kinds.clear()
         kept = [header for header in kind.headers if header[0].lower() not in OF_ONE_ANSWER]
         self._kinds[name] = Kind(kind.served, kind.status, kept)

@@ -174,6 +174,26 @@ def test_whatever_is_no_plain_hit_goes_the_long_way(site, request_):
     assert (short.status, set(short.headers)) == (long.status, set(long.headers))
 
 
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        ("200 OK", ("Content-Type", "text/html; charset=utf-8")),
+        ("200 OK", ("Set-Cookie", "mark=of-one-visitor")),
+        ("201 Created", ("X-Any", "1")),
+    ],
+)
+def test_an_answer_that_is_no_plain_list_is_never_replayed(site, status, header):
+    def answer(environ: dict[str, Any], start_response) -> list[bytes]:
+        environ[short_way.SERVED] = short_way.Served("product", "")
+        headers = {"Content-Type": "application/json"} | dict([header])
+        start_response(status, list(headers.items()))
+        return [b"this answer"]
+
+    site.prepare()  # The process has a copy of that entry.
+    front = ShortWay(answer)
+    assert [site.ask(front).body for _ in range(3)] == [b"this answer"] * 3
+
+
 def test_a_client_that_has_the_list_gets_a_304(site):
     site.prepare()
     tag = site.ask(site.short).headers["ETag"]
