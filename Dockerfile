@@ -13,6 +13,7 @@ RUN sed '/^# Tests$/,$d' requirements.txt > /tmp/runtime.txt \
 COPY manage.py ./
 COPY simple_django_redis simple_django_redis
 COPY store store
+COPY pages pages
 # The key and the address are for this one command: nothing is signed, nothing is connected to.
 RUN SECRET_KEY=unused REDIS_URL=redis://unused /opt/venv/bin/python manage.py collectstatic --noinput
 
@@ -26,6 +27,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY manage.py gunicorn.conf.py ./
 COPY simple_django_redis simple_django_redis
 COPY store store
+COPY pages pages
 COPY --from=build /usr/src/app/static static
 # Without MYSQL_HOST and REDIS_URL the store keeps its data in var/.
 RUN install --directory --owner=store --group=store --mode=700 var

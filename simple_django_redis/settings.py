@@ -91,6 +91,12 @@ try:
 except (EnvError, ValueError) as error:
     raise ImproperlyConfigured(" ".join(str(error).split())) from error
 
+# What everybody may do and see on the pages of the demo, no other store may allow: it is the embedded
+# default, on this machine, and no variable of its own turns it on.
+DEMO = not (MYSQL_HOST or REDIS_URL or QUEUE_REDIS_URL or TRUST_PROXY) and BIND_ADDRESS in (
+    "127.0.0.1",
+    "::1",
+)
 EMBEDDED_REDIS = not REDIS_URL
 if EMBEDDED_REDIS:
     REDIS_URL = f"unix://{quote(str(embedded.socket_path(VAR_DIR)))}"
@@ -119,6 +125,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "csp",
+    "pages",
     "store",  # Before django_rq, whose rqworker it gives other defaults.
     "django_rq",
     *(["cacheops"] if ORM_CACHE else []),
@@ -130,6 +138,7 @@ MIDDLEWARE = [
     "simple_django_redis.middleware.TrustedProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -143,6 +152,7 @@ ROOT_URLCONF = "simple_django_redis.urls"
 WSGI_APPLICATION = "simple_django_redis.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+LANGUAGES = [("en", "English"), ("fa", "Persian")]
 TIME_ZONE = "UTC"
 TEMPLATES = [
     {
@@ -330,6 +340,20 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL_REDIRECT else 0
 # Whether other hosts of the domain may use plain HTTP is for its owner to say, not for the store.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# Everything comes from this server, and nothing is written into the pages themselves.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.defaults import page_not_found
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -49,8 +48,6 @@ def server_error(_request: HttpRequest) -> HttpResponse:
     return JsonResponse({"detail": "The store has made a mistake; it has been noted."}, status=500)
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer an address that leads nowhere: in the API with JSON, elsewhere with a page."""
-    if not request.path.startswith("/store/"):
-        return page_not_found(request, exception)
+def not_found(_request: HttpRequest, _exception: Exception) -> HttpResponse:
+    """Answer an address of the API that leads nowhere."""
     return JsonResponse({"detail": "There is nothing at this address."}, status=404)

@@ -1,7 +1,6 @@
 """GET /metrics: what `store.metrics` counts, for Prometheus, and only for those who may ask."""
 
 import os
-import re
 import struct
 import time
 from ipaddress import ip_address
@@ -12,10 +11,8 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-# Only what comes through a proxy has one of these.
-FORWARDING_HEADERS = re.compile(
-    r"x-forwarded-.*|x-real-ip|forwarded|via|cf-connecting-ip|(true|x)-client-ip", re.IGNORECASE
-)
+from store.proxies import is_forwarded
+
 STARTING_SECONDS = 0.1  # Longer than a worker takes from making its file to filling it.
 
 
@@ -38,7 +35,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def may_ask(request: HttpRequest) -> bool:
     """Say whether METRICS_ALLOW names who is asking; whom an unknown proxy speaks for is unknown."""
-    forwarded = any(FORWARDING_HEADERS.fullmatch(header) for header in request.headers)
+    forwarded = is_forwarded(request)
     named = settings.TRUST_PROXY and request.headers.get("X-Forwarded-For", "").strip()
     if forwarded and not named:
         return False

@@ -20,6 +20,7 @@ from django.core.cache import caches
 from django.db import connection
 from django.test import Client
 from mirakuru import TCPExecutor
+from playwright.sync_api import Browser
 from redis import Redis
 
 from store import catalogue, demo, keys, throttling
@@ -27,6 +28,7 @@ from store.caching import process_cache
 from store.connections import queue_breaker
 from store.event_announcer import announcer
 from store.models import Product
+from tests import browser
 from tests.processes import StoreProcess, WorkerProcess
 from tests.servers import free_port, start_redis
 
@@ -148,3 +150,36 @@ def start_worker(
     yield start_one
     for worker in started:
         worker.close()
+
+
+@pytest.fixture(scope="session")
+def demo_store() -> Iterator[StoreProcess]:
+    """The store as `make run` opens it, on an embedded default of its own; tests share it."""
+    store = browser.open_demo()
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser.chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(chromium: Browser, demo_store: StoreProcess) -> Iterator[Callable[..., browser.Visit]]:
+    """Begin visits to the demo; `visit(color_scheme="dark")` sets what Playwright's contexts have.
+
+    A visit in which the browser's console complained fails, unless the test has cleared `complaints`.
+    """
+    visits: list[browser.Visit] = []
+
+    def begin(**options: Any) -> browser.Visit:
+        options = {"viewport": browser.DESKTOP, "locale": "en-GB", **options}
+        visits.append(browser.Visit(chromium.new_context(**options), demo_store.url))
+        return visits[-1]
+
+    yield begin
+    for one in visits:
+        one.context.close()
+    assert [complaint for one in visits for complaint in one.complaints] == []

@@ -40,12 +40,20 @@ class Answer:
 class StoreProcess:
     """A gunicorn master with its workers; what it prints is in `log`."""
 
-    def __init__(self, log: Path, arguments: tuple[str, ...], variables: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        log: Path,
+        arguments: tuple[str, ...],
+        variables: Mapping[str, Any],
+        *,
+        inherit: bool = True,
+    ) -> None:
+        """Start it on the suite's servers, or, if it is not to `inherit` them, with `variables` alone."""
         self.log = log
         self.port = free_port()
         command = [sys.executable, "-m", "gunicorn", "simple_django_redis.wsgi", *arguments]
-        environment = {**os.environ, "PORT": str(self.port)}
-        if {"REDIS_URL", "QUEUE_REDIS_URL"} & variables.keys():
+        environment = {**(os.environ if inherit else {}), "PORT": str(self.port)}
+        if inherit and {"REDIS_URL", "QUEUE_REDIS_URL"} & variables.keys():
             # A test of what an outage of Redis costs: what holds for users holds for this process.
             del environment["CACHE_BUDGET_SECONDS"]
         environment |= variables
@@ -55,6 +63,10 @@ class StoreProcess:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def wait_until_open(self) -> None:
         deadline = time.monotonic() + OPEN_TIMEOUT_SECONDS

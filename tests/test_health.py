@@ -42,11 +42,6 @@ def test_a_reload_by_sighup_keeps_the_store_open(open_store):
     assert store.process.poll() is None
 
 
-@pytest.mark.django_db
-def test_the_root_leads_to_the_store(client):
-    assert client.get("/")["Location"] == "/store/"
-
-
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 @pytest.mark.django_db
 def test_probes_are_not_redirected_to_https(client, settings, path):

@@ -1,0 +1,73 @@
+"""A store as a newcomer has it, with nothing set, and a real browser to look at it with.
+
+Chromium is the one on the PATH. What it starts and asks for of its own accord is turned off.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urljoin
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+from tests.processes import ROOT, StoreProcess, clean_environment
+from tests.servers import binary, temporary_folder
+
+QUIET = (
+    *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+PAGES = ("/", "/redis/", "/shop/", "/jobs/", "/strategies/")
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 900}
+
+
+def open_demo(**variables: str) -> StoreProcess:
+    """Open the demo, with its books and its worker, and nothing set that names other servers."""
+    var_dir = temporary_folder()
+    environment = clean_environment(VAR_DIR=str(var_dir), RUN_WORKER="on", **variables)
+    prepare = [sys.executable, "manage.py", "prepare"]
+    subprocess.run(prepare, cwd=ROOT, env=environment, check=True, capture_output=True)
+    store = StoreProcess(var_dir / "store.log", (), environment, inherit=False)
+    store.wait_until_open()
+    return store
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the browser; its driver's event loop must be gone before Django is asked for anything."""
+    found = binary("chromium", "chromium-browser", "google-chrome")
+    if found is None:
+        reason = "no chromium on the PATH (Debian: apt-get install chromium)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    arguments = [*QUIET, *(["--no-sandbox"] if os.getuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=arguments)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One visitor's look at the store; `page` is Playwright's, `complaints` what the console said."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.url = url
+        self.context = context
+        self.complaints: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(20_000)  # Milliseconds; the machine may be busy.
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def open(self, path: str) -> Page:
+        self.page.goto(urljoin(self.url, path))
+        return self.page
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} ({message.location.get('url', '')})")
