@@ -29,6 +29,7 @@ COPY simple_django_redis simple_django_redis
 COPY store store
 COPY pages pages
 COPY --from=build /usr/src/app/static static
+COPY docs/bench/results.json docs/bench/
 # Without MYSQL_HOST and REDIS_URL the store keeps its data in var/.
 RUN install --directory --owner=store --group=store --mode=700 var
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 BIND_ADDRESS=0.0.0.0

@@ -1,14 +1,15 @@
-"""Which way of caching to use: the figures of the benchmark."""
+"""Which way of caching to use: the benchmark's figures, for people."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from pages import bench_results
 from pages.page import page
-from pages.powers import powers_of
 
 
 @require_safe
 @page
 def home(request: HttpRequest) -> HttpResponse:
-    return render(request, "pages/strategies.html", {"powers": powers_of(request)})
+    """Show what `make bench` found, or how to find it out."""
+    return render(request, "pages/strategies.html", {"results": bench_results.read()})

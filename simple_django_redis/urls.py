@@ -1,17 +1,34 @@
+from csp.decorators import csp_update
 from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from store.content_security import INLINE_STYLES
 from store.metrics_view import metrics
 
+# As `rest_framework.urls` has it, but for the styles.
+sign_in = LoginView.as_view(template_name="rest_framework/login.html")
+sign_in_urlpatterns = [
+    path("login/", csp_update(INLINE_STYLES)(sign_in), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+]
 urlpatterns = [
-    path("api-auth/", include("rest_framework.urls")),
+    path("api-auth/", include((sign_in_urlpatterns, "rest_framework"))),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="api-docs"),
+    path(
+        "api/docs/",
+        SpectacularSwaggerSplitView.as_view(template_name="pages/api_docs.html"),
+        name="api-docs",
+    ),
     path("admin/", admin.site.urls),
     path("store/", include("store.urls")),
     path("django-rq/", include("store.dashboard")),
     path("metrics", metrics),
+    # Browsers ask for it on pages that name no icon, such as the admin's.
+    path("favicon.ico", RedirectView.as_view(url=static("pages/icon.svg"))),
     path("", include("pages.urls")),
 ]
 handler404 = "pages.errors.not_found"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from csp.decorators import csp_update
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import resolve_url
@@ -12,6 +13,7 @@ from django_rq.urls import urlpatterns as rq_urlpatterns
 from redis.exceptions import RedisError
 
 from store.breaker import Unavailable
+from store.content_security import INLINE_SCRIPTS
 
 View = Callable[..., HttpResponseBase]
 
@@ -35,6 +37,7 @@ def superusers_only(view: View) -> View:
 
 # RQ's own URLs would show statistics to all staff.
 urlpatterns = [
-    URLPattern(rq.pattern, superusers_only(rq.callback), name=rq.name) for rq in rq_urlpatterns
+    URLPattern(rq.pattern, csp_update(INLINE_SCRIPTS)(superusers_only(rq.callback)), name=rq.name)
+    for rq in rq_urlpatterns
 ]
 app_name = "django_rq"

@@ -73,3 +73,38 @@ def test_the_language_is_switched_in_the_corner_and_kept(visit):
     assert page.locator("html").get_attribute("lang") == "fa"
     page.get_by_role("button", name="English").click()
     assert page.locator("html").get_attribute("dir") == "ltr"
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/nothing/here/", "/admin/login/", "/api/docs/"])
+@pytest.mark.django_db
+def test_nothing_is_run_that_is_written_into_a_page(client, path):
+    policy = client.get(path)["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "script-src 'self';" in policy
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/api/docs/", "/api-auth/login/", "/store/"])
+def test_the_pages_of_libraries_work_under_the_same_policy(visit, path):
+    page = visit().open(path)
+    page.wait_for_load_state("networkidle")
+    assert page.locator("body").inner_text().strip()
+
+
+@pytest.mark.django_db
+def test_the_language_of_a_page_is_not_that_of_the_next_answer(client):
+    page = client.get("/shop/", headers={"Accept-Language": "fa"})
+    assert page["Content-Language"] == "fa"
+    assert {"Accept-Language", "Cookie"} <= set(page["Vary"].split(", "))
+    answer = client.get("/store/?limit=0")
+    assert "Content-Language" not in answer.headers
+    assert "greater than or equal to 1" in str(answer.json()["limit"])
+    assert client.get("/shop/")["Content-Language"] == "en"
+
+
+@pytest.mark.django_db
+def test_an_address_that_leads_nowhere_is_said_so_in_the_form_that_was_asked_for(client):
+    page = client.get("/nothing/here/")
+    assert page.status_code == 404
+    assert "/nothing/here/" in page.content.decode()
+    assert client.get("/store/nothing/").json() == {"detail": "There is nothing at this address."}

@@ -77,6 +77,11 @@ def test_a_module_imports_only_from_its_own_layer_or_below(path):
     assert not above
 
 
+def test_the_store_does_not_know_its_pages():
+    for path in modules():
+        assert not re.search(r"^\s*(from|import) pages\b", path.read_text(), re.MULTILINE), path
+
+
 def test_plumbing_knows_no_model():
     for name in PLUMBING:
         for path in [*(ROOT / "store").glob(f"{name}.py"), *(ROOT / "store" / name).glob("*.py")]:
@@ -86,7 +91,7 @@ def test_plumbing_knows_no_model():
 def test_only_the_settings_read_the_environment():
     readers = {
         path.relative_to(ROOT)
-        for folder in ("store", "simple_django_redis")
+        for folder in ("store", "pages", "simple_django_redis")
         for path in (ROOT / folder).rglob("*.py")
         if re.search(
             r"\bos\.environ\b(?!\.setdefault)|\bimport environ\b|\bgetenv\b", path.read_text()
