@@ -59,13 +59,25 @@ bench-lag: setup-dev ## Measure for how long a copy in another process may be ol
 
 .PHONY: test
 test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default
-	@bin/test-servers wrk
+	@bin/test-servers wrk chromium xgettext:gettext
 	@bin/test
 
 .PHONY: test-matrix
 test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MySQL and Redis
-	@bin/test-servers wrk
+	@bin/test-servers wrk chromium xgettext:gettext
 	@bin/test-matrix
+
+.PHONY: screenshots
+screenshots: setup-dev ## Take the README's pictures of the pages (writes docs/screenshots/)
+	@bin/test-servers chromium
+	@bin/screenshots
+
+.PHONY: messages
+messages: setup-dev ## Collect the pages' texts for translation, and compile the translations
+	@bin/test-servers xgettext:gettext
+	@cd pages && ../$(PYTHON_IN_VENV) ../manage.py makemessages -v 0 -l fa --no-obsolete --add-location file
+	@cd pages && ../$(PYTHON_IN_VENV) ../manage.py makemessages -v 0 -l fa --no-obsolete --add-location file -d djangojs -i vendor
+	@cd pages && ../$(PYTHON_IN_VENV) ../manage.py compilemessages -v 0
 
 .PHONY: lint
 lint: setup-dev ## Check style, types and migrations
