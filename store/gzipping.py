@@ -20,14 +20,17 @@ def deflate(*parts: bytes) -> bytes:
     return b"".join([*map(compressor.compress, parts), compressor.flush()])
 
 
-def member(head: bytes, parts: tuple[bytes, ...], deflated: bytes) -> bytes:
-    """Return the gzip of `head`, of 64 KB at most, and `parts`, of which `deflated` has been made."""
+def member(head: bytes, parts: tuple[bytes, ...], deflated: bytes) -> tuple[bytes, ...]:
+    """Return the gzip of `head`, of 64 KB at most, and `parts`, of which `deflated` has been made.
+
+    In pieces, in front of and behind `deflated`, which is not copied.
+    """
     stored = struct.pack("<BHH", 0, len(head), len(head) ^ 0xFFFF)
     checksum, size = zlib.crc32(head), len(head)
     for part in parts:
         checksum, size = zlib.crc32(part, checksum), size + len(part)
     end = struct.pack("<LL", checksum, size & 0xFFFFFFFF)
-    return b"".join((GZIP_HEADER, stored, head, deflated, end))
+    return GZIP_HEADER + stored + head, deflated, end
 
 
 @lru_cache(maxsize=100)

@@ -22,6 +22,8 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 # Under this name a view puts which entry it has served: the next such request may be answered from it.
 SERVED = "store.served"
 MAX_KINDS = 1000
+# From here on copying a body costs more than the two writes to the socket that it saves.
+LONG_BYTES = 65_536
 JSON = "application/json"
 ACCEPTED = ("*/*", JSON)
 # Who sends one of these may want another answer than the next who asks for the same.
@@ -80,12 +82,15 @@ class ShortWay:
         head = list_head(hit, time.perf_counter() - started)
         if gzipping.is_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
             headers.append(("Content-Encoding", "gzip"))
-            body = gzipping.member(head, (hit.body, LIST_END), self._deflate(copy))
+            parts = gzipping.member(head, (hit.body, LIST_END), self._deflate(copy))
         else:
-            body = b"".join((head, hit.body, LIST_END))
-        headers.append(("Content-Length", str(len(body))))
+            parts = (head, hit.body, LIST_END)
+        length = sum(map(len, parts))
+        headers.append(("Content-Length", str(length)))
         start_response(kind.status, headers)
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return [b""]
+        return parts if length >= LONG_BYTES else [b"".join(parts)]
 
     def _deflate(self, copy: Copy) -> bytes:
         """Return the compressed list; two who come first at once both make it, which does no harm."""

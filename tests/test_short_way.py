@@ -55,7 +55,8 @@ class Site:
         del asked["HTTP_COOKIE"]
         started: list[Any] = []
         body = application(asked, lambda *arguments: started.extend(arguments))
-        reply = Reply(started[0], dict(started[1]), b"".join(body))
+        parts = list(body)
+        reply = Reply(started[0], dict(started[1]), b"".join(parts), parts)
         assert len(started[1]) == len(reply.headers), "a header twice"
         if hasattr(body, "close"):
             body.close()
@@ -77,6 +78,7 @@ class Reply:
     status: str
     headers: dict[str, str]
     body: bytes
+    parts: list[bytes] = field(default_factory=list)  # as they were handed to the server
 
     @property
     def json(self) -> Any:
@@ -241,6 +243,19 @@ def test_who_fills_the_entry_has_a_copy_of_it_at_once(site):
     assert site.reached_django == 0
 
 
+@pytest.mark.parametrize("headers", [{}, {"HTTP_ACCEPT_ENCODING": "gzip"}], ids=str)
+def test_a_long_body_is_sent_as_it_is_kept_instead_of_copied(site, monkeypatch, headers):
+    monkeypatch.setattr(short_way, "LONG_BYTES", 100)
+    site.prepare(**headers)
+    kept = process_cache.copies.find("product", "")
+    wanted = site.short._deflated[kept] if headers else kept.entry.body
+    site.reached_django = 0
+    reply = site.ask(site.short, **headers)
+    assert any(part is wanted for part in reply.parts)
+    assert int(reply.headers["Content-Length"]) == len(reply.body)
+    assert site.reached_django == 0
+
+
 def test_without_redis_nothing_is_answered_ahead_of_django(site):
     site.prepare()
     process_cache.outage.begin(RedisError("gone"))
@@ -321,7 +336,7 @@ def test_gzip_is_for_who_accepts_it(accept, accepted):
 @pytest.mark.parametrize("sizes", [(0, 0), (1, 1), (200, 40_000), (0xFFFF, 100_000)])
 def test_a_member_is_valid_gzip(sizes):
     head, body = (bytes(n % 251 for n in range(size)) for size in sizes)
-    made = gzipping.member(head, (body, b"}"), gzipping.deflate(body, b"}"))
+    made = b"".join(gzipping.member(head, (body, b"}"), gzipping.deflate(body, b"}")))
     assert gzip.decompress(made) == head + body + b"}"
 
 
