@@ -108,15 +108,22 @@ def list_products_cached(query: ProductQuery) -> ProductList:
     breaker.Unavailable if the database is down and no earlier list can be served.
     """
     started = time.perf_counter()
-    fetched = fetch(lambda: _read(query), query=query.normalised())
+    fetched = fetch(lambda: _read(query), query=query.normalised(), may_refill=True)
     return ProductList(fetched, time.perf_counter() - started)
 
 
-def fetch(load: Callable[[], bytes], *, query: str, ttl_seconds: int | None = None) -> Fetched:
+def fetch(
+    load: Callable[[], bytes],
+    *,
+    query: str,
+    ttl_seconds: int | None = None,
+    may_refill: bool = False,
+) -> Fetched:
     """Return what `load()` makes of products, from the cache if it has it.
 
     `query` tells what is cached of products apart. It lives `ttl_seconds`, at most CACHE_TTL, and is
     forgotten after every write to products; in a transaction that has written products it is loaded.
+    `may_refill` is as in caching.fetch().
     Raises what `load()` raises, and breaker.Unavailable if the database is down and no earlier value
     can be served.
     """
@@ -131,6 +138,7 @@ def fetch(load: Callable[[], bytes], *, query: str, ttl_seconds: int | None = No
         ttl_seconds=min(lifetimes, default=None),
         query=query,
         may_store=connection.connection is None or connection.autocommit,
+        may_refill=may_refill,
     )
 
 

@@ -55,7 +55,7 @@ def make(server) -> Iterator[Callable[..., Copies]]:
 
     yield make_one
     for copies in made:
-        copies._used_at = float("-inf")  # Its thread ends its connection.
+        copies._announcements._used_at = float("-inf")  # Its thread ends its connection.
 
 
 def copy(body: bytes = b"[1]", query: str = "", use_until: float | None = None) -> Copy:
@@ -68,7 +68,7 @@ def track(copies: Copies) -> None:
 
     def is_tracking() -> bool:
         copies.find("", "")
-        return copies._announced_until > float("-inf")
+        return copies._announcements.are_heard
 
     wait_for(is_tracking)
 
@@ -234,11 +234,11 @@ def test_a_lost_connection_drops_all_copies_and_is_made_anew(make, redis):
 
 
 def test_a_process_that_serves_nothing_tracks_nothing(make, redis, monkeypatch):
-    monkeypatch.setattr("store.caching.copies.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("store.caching.announcements.IDLE_SECONDS", 0.2)
     copies = make(client_name="idle")
     track(copies)
     keep(copies)
-    wait_for(lambda: copies._announced_until == float("-inf"))
+    wait_for(lambda: not copies._announcements.are_heard)
     wait_for(lambda: "idle" not in {one["name"] for one in redis.client_list()})
     track(copies)
     assert copies.find("family", "") is None

@@ -61,13 +61,16 @@ def fetch(
     ttl_seconds: int | None,
     query: str = "",
     may_store: bool = True,
+    may_refill: bool = False,
 ) -> Fetched:
     """Return a value of `family`, from the cache if it has it, else from `load()`.
 
     `query` tells the variants of a family apart and has to be normalised. With `ttl_seconds` None an
     entry lives until its family is forgotten, with 0 nothing is stored. `may_store` False is for
-    callers in a database transaction, whose snapshot may be older than the generation. Raises what
-    `load()` raises; breaker.Unavailable only if no last good value can bridge the outage.
+    callers in a database transaction, whose snapshot may be older than the generation, `may_refill`
+    True for a `load()` that needs nothing of the request: it may be called later, in another thread,
+    while what another process has just changed is served as it was. Raises what `load()` raises;
+    breaker.Unavailable only if no last good value can bridge the outage.
     """
     item = Item(
         family=family,
@@ -84,7 +87,7 @@ def fetch(
         budget_seconds=settings.CACHE_BUDGET_SECONDS,
         command_seconds=settings.REDIS_COMMAND_SECONDS,
     )
-    return process_cache.fetch(item, load, limits, may_store=may_store)
+    return process_cache.fetch(item, load, limits, may_store=may_store, may_refill=may_refill)
 
 
 def find_copy(family: str, query: str) -> Copy | None:

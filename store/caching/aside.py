@@ -6,6 +6,7 @@ steps of a read; the guards against the three classic faults are there.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -20,14 +21,21 @@ class Aside(Shared):
     """The cache as one process uses it."""
 
     def fetch(
-        self, item: Item, load: Callable[[], bytes], limits: Limits, *, may_store: bool = True
+        self,
+        item: Item,
+        load: Callable[[], bytes],
+        limits: Limits,
+        *,
+        may_store: bool = True,
+        may_refill: bool = False,
     ) -> Fetched:
         """Return the value of `item`, from the cache if it has it, else from `load()`.
 
-        `may_store` False is for a caller whose `load()` sees a snapshot that may be old. Raises what
-        `load()` raises; where that is Unavailable, only if there is no last good value.
+        `may_store` False is for a caller whose `load()` sees a snapshot that may be old, `may_refill`
+        True for a `load()` that can be called later, in another thread. Raises what `load()` raises;
+        where that is Unavailable, only if there is no last good value.
         """
-        request = Request(self, item, load, limits, may_store=may_store)
+        request = self._request(item, load, limits, may_store=may_store, may_refill=may_refill)
         try:
             fetched = request.run()
         except Unavailable:
@@ -57,3 +65,18 @@ class Aside(Shared):
             self.outage.begin(error, invalidation_lost=True)
             return "postponed"
         return "done"
+
+    def _request(
+        self,
+        item: Item,
+        load: Callable[[], bytes],
+        limits: Limits,
+        *,
+        may_store: bool,
+        may_refill: bool,
+    ) -> Request:
+        refill = partial(self._refill, item, load, limits) if may_refill else None
+        return Request(self, item, load, limits, may_store=may_store, refill=refill)
+
+    def _refill(self, item: Item, load: Callable[[], bytes], limits: Limits) -> None:
+        self._request(item, load, limits, may_store=True, may_refill=True).refill()

@@ -1,13 +1,11 @@
 """Copies of entries in this process, which Redis keeps as fresh as a promise says.
 
-CLIENT TRACKING in broadcast mode makes Redis announce every change of our keys on a connection of its
-own (https://redis.io/docs/latest/develop/reference/client-side-caching/). On the same connection PING is
-sent again and again, and answers come in order: once it is answered, all changes from before it was sent
-have been announced. A copy is served only if that was less than `max_lag_seconds` ago, so that a dead
-line, a hung Redis or a slow thread end the serving by themselves, and no read is older than that.
+A copy is served only while all has been announced that happened more than `max_lag_seconds` ago, so no
+read is older than that. One that another process' write has made old is served for the rest of that time
+while it is filled anew (RFC 5861: stale-while-revalidate), so that no hit waits for the database; one
+that a write of this process has made old is not served again.
 """
 
-import logging
 import threading
 import time
 from collections import OrderedDict
@@ -15,19 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
-
+from store.caching.announcements import Announcements
 from store.caching.entry import Entry
 from store.caching.fetched import Fetched, Outcome
+from store.caching.refills import Refills
 from store.keys import generation_key
 
-logger = logging.getLogger(__name__)
-# Several pings have to get lost, or late, before copies are not served for a moment.
-PINGS_IN_A_LAG = 4
-IDLE_SECONDS = 5.0  # Without a request for so long nothing is tracked.
-RETRY_SECONDS = 1.0
-# A server that knows no tracking (before Redis 6) may be replaced one day.
-RETRY_UNSUPPORTED_SECONDS = 60.0
 GENERATION = generation_key("")  # How the names of all generations end.
 
 
@@ -39,6 +30,7 @@ class Copy:
     generation: str  # the name of its family's generation
     use_until: float | None  # by time.monotonic(); from then on it is about to be refreshed
     expires_at: float | None
+    refill: Callable[[], object] | None = None  # fills the entry anew, in any thread; None: not so
 
     def as_hit(self) -> Fetched:
         ttl = age = None
@@ -47,6 +39,15 @@ class Copy:
             age = None if self.entry.ttl_ms is None else max(0.0, self.entry.ttl_ms / 1000 - ttl)
         entry = self.entry
         return Fetched(entry.body, Outcome.HIT, entry.etag, ttl_seconds=ttl, age_seconds=age)
+
+
+@dataclass
+class Outdated:
+    """What is known of a copy that another process' write has made old."""
+
+    name: str
+    served_until: float  # by time.monotonic()
+    is_being_refilled: bool = False
 
 
 class NoCopies:
@@ -77,38 +78,37 @@ class Copies(NoCopies):
         max_lag_seconds: float,
         max_bytes: int,
     ) -> None:
-        self._connect = connect
-        self._prefixes = prefixes
         self._max_lag_seconds = max_lag_seconds
         self._max_bytes = max_bytes
+        self._announcements = Announcements(connect, prefixes, max_lag_seconds, self)
+        self._refills = Refills()
         self.start_over()
 
     def start_over(self) -> None:
-        """After a fork: no copy, and no thread that hears of changes."""
+        """After a fork: no copy, and no thread."""
         self._lock = threading.Lock()
-        self._wanted = threading.Event()
         self._copies: OrderedDict[str, Copy] = OrderedDict()
         self._bytes = 0
         self._expected: set[str] = set()
+        self._outdated: dict[str, Outdated] = {}
         self._epoch = 0
-        self._announced_until = float("-inf")
-        self._used_at = float("-inf")
-        self._thread: threading.Thread | None = None
+        self._announcements.start_over()
+        self._refills.start_over()
 
     # --- For requests -------------------------------------------------------------------------------
 
     def find(self, name: str, query: str) -> Copy | None:
         """Return the copy of the entry `name` if it may be served."""
         now = time.monotonic()
-        self._used_at = now
-        if now - self._announced_until >= self._max_lag_seconds:
-            self._see_to_thread()
+        if not self._announcements.are_complete(now):
             return None
         with self._lock:
             copy = self._copies.get(name)
             if copy is None or copy.entry.query != query:
                 return None
             if copy.use_until is not None and now >= copy.use_until:
+                return None
+            if (outdated := self._outdated.get(name)) and not self._bridge(outdated, copy, now):
                 return None
             self._copies.move_to_end(name)
             return copy
@@ -123,7 +123,7 @@ class Copies(NoCopies):
         if size > self._max_bytes:
             return
         with self._lock:
-            if epoch != self._epoch or self._announced_until == float("-inf"):
+            if epoch != self._epoch or not self._announcements.are_heard:
                 return
             self._drop(name)
             self._copies[name] = copy
@@ -138,97 +138,70 @@ class Copies(NoCopies):
         generation, on which alone depends what is fresh.
         """
         with self._lock:
-            if self._announced_until > float("-inf"):
+            if self._announcements.are_heard:
                 self._expected.add(name)
 
     def forget(self, generation: str) -> None:
         """Drop what a write of this process has made old: to be called once Redis has been told."""
-        self._changed([generation])
-
-    # --- For the thread -----------------------------------------------------------------------------
-
-    def _see_to_thread(self) -> None:
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._track, name="copies", daemon=True)
-                self._thread.start()
-        self._wanted.set()
+            for name in self._of([generation]):
+                self._drop(name)
+            self._epoch += 1
 
-    def _track(self) -> None:
-        while True:
-            self._wanted.wait()
-            self._wanted.clear()
-            pause = RETRY_SECONDS
-            try:
-                self._follow()
-                continue
-            except ResponseError as error:
-                pause = RETRY_UNSUPPORTED_SECONDS
-                logger.warning("Redis announces no changes, so no copies are kept: %s", error)
-            except (RedisError, OSError):
-                pass  # Requests meet it too, and say so.
-            time.sleep(pause)
+    # --- For the thread that hears of changes -------------------------------------------------------
 
-    def _follow(self) -> None:
-        """Hear of changes until nobody asks for copies any more; raises RedisError."""
-        connection = self._connect()
-        try:
-            connection.connect()
-            # As redis-py does for its own cache, which refuses servers that are not Redis 7.4.
-            connection._parser.set_invalidation_push_handler(self._announced)
-            tracking = [part for prefix in self._prefixes() for part in ("PREFIX", prefix)]
-            connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *tracking)
-            connection.read_response()
-            with self._lock:  # What was read before this went unwatched.
-                self._epoch += 1
-            while time.monotonic() - self._used_at < IDLE_SECONDS:
-                self._ping(connection)
-        finally:
-            with self._lock:
-                self._announced_until = float("-inf")
-                self._forget_all()
-            connection.disconnect()
-
-    def _ping(self, connection: Any) -> None:
-        asked_at = time.monotonic()
-        connection.send_command("PING")
-        connection.read_response()  # Announcements that come first are heard first.
-        self._announced_until = asked_at
-        next_ping = asked_at + self._max_lag_seconds / PINGS_IN_A_LAG
-        while (left := next_ping - time.monotonic()) > 0:
-            if connection.can_read(timeout=left):
-                connection.read_response(push_request=True)
-
-    def _announced(self, message: list[Any]) -> None:
-        keys = message[1]  # None: the whole database has been flushed.
-        self._changed(None if keys is None else [self._name(key) for key in keys])
-
-    def _changed(self, names: list[str] | None) -> None:
+    def changed(self, names: list[str], happened_after: float) -> None:
         with self._lock:
-            if names is None:
-                self._forget_all()
-                return
             for name in names:
                 if name in self._expected:
                     self._expected.discard(name)
                 else:
                     self._drop(name)
-            outdated = [name for name, copy in self._copies.items() if copy.generation in names]
-            for name in outdated:
-                self._drop(name)
+            for name in self._of(names):
+                if self._copies[name].refill:
+                    until = happened_after + self._max_lag_seconds
+                    self._outdated.setdefault(name, Outdated(name, until))
+                else:
+                    self._drop(name)
             # What was read before may be older than this.
             self._epoch += any(name.endswith(GENERATION) for name in names)
 
-    def _name(self, whole_key: bytes) -> str:
-        key = whole_key.decode("utf-8", "replace")
-        return next((key.removeprefix(one) for one in self._prefixes() if key.startswith(one)), key)
+    def forget_all(self) -> None:
+        with self._lock:
+            self._epoch += 1
+            self._copies.clear()
+            self._expected.clear()
+            self._outdated.clear()
+            self._bytes = 0
 
-    def _forget_all(self) -> None:
-        self._epoch += 1
-        self._copies.clear()
-        self._expected.clear()
-        self._bytes = 0
+    # --- Outdated copies ----------------------------------------------------------------------------
 
-    def _drop(self, key: str) -> None:
-        if copy := self._copies.pop(key, None):
+    def _bridge(self, outdated: Outdated, copy: Copy, now: float) -> bool:
+        """Say whether an outdated copy may still be served; the first who asks has it filled anew."""
+        if now >= outdated.served_until:
+            self._drop(outdated.name)
+            return False
+        if not outdated.is_being_refilled:
+            outdated.is_being_refilled = True
+            self._refills.add(lambda: self._refill(outdated.name, copy))
+        return True
+
+    def _refill(self, name: str, copy: Copy) -> None:
+        """Fill an entry anew whose copy is outdated; if that fails, the next request tries."""
+        try:
+            if self._copies.get(name) is copy and copy.refill:
+                copy.refill()
+        finally:
+            with self._lock:
+                if self._copies.get(name) is copy:
+                    self._drop(name)
+
+    # --- With the lock held -------------------------------------------------------------------------
+
+    def _of(self, generations: list[str]) -> list[str]:
+        return [name for name, copy in self._copies.items() if copy.generation in generations]
+
+    def _drop(self, name: str) -> None:
+        self._outdated.pop(name, None)
+        if copy := self._copies.pop(name, None):
             self._bytes -= len(copy.entry.body)

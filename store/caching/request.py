@@ -54,6 +54,7 @@ class Request:
         limits: Limits,
         *,
         may_store: bool,
+        refill: Callable[[], object] | None = None,
     ) -> None:
         self.shared = shared
         self.item = item
@@ -62,6 +63,7 @@ class Request:
         self.cache_seconds = 0.0
         self.load_seconds = 0.0
         self._load = load
+        self._refill = refill
         self._deadline = time.monotonic() + limits.wait_seconds
 
     def run(self) -> Fetched:
@@ -82,6 +84,15 @@ class Request:
             if stale := self._last_good():
                 return stale
             raise
+
+    def refill(self) -> None:
+        """Fill the entry, or find it filled, for the copy in this process; raises Unavailable."""
+        try:
+            self._look_or_fill()
+        except RedisError as error:
+            self.shared.outage.begin(error)
+        except OverBudget:
+            return
 
     # --- The way of a request ---------------------------------------------------------------------
 
@@ -223,7 +234,7 @@ class Request:
         if left_ms is not None:
             expires_at = read_at + left_ms / 1000
             use_until = expires_at - _refresh_window_ms(entry) / 1000
-        copy = Copy(entry, self.item.names.generation, use_until, expires_at)
+        copy = Copy(entry, self.item.names.generation, use_until, expires_at, self._refill)
         self.shared.copies.keep(epoch, self.item.names.entry, copy)
 
     def _refresh(self, entry: Entry) -> Fetched | None:

@@ -1,0 +1,133 @@
+"""What Redis says of changes, to one process; and until when nothing can have been left unsaid.
+
+CLIENT TRACKING in broadcast mode makes Redis announce every change of our keys on a connection of its
+own (https://redis.io/docs/latest/develop/reference/client-side-caching/). On the same connection PING is
+sent again and again, and answers come in order: once it is answered, all changes from before it was sent
+have been announced. A dead line, a hung Redis or a slow thread leave that moment where it is.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from redis.exceptions import RedisError, ResponseError
+
+logger = logging.getLogger(__name__)
+# Several pings have to get lost, or late, before copies are not served for a moment.
+PINGS_IN_A_LAG = 4
+IDLE_SECONDS = 5.0  # Without a request for so long nothing is tracked.
+RETRY_SECONDS = 1.0
+# A server that knows no tracking (before Redis 6) may be replaced one day.
+RETRY_UNSUPPORTED_SECONDS = 60.0
+NEVER = float("-inf")
+
+
+class Listener(Protocol):
+    """Who is told of changes."""
+
+    def changed(self, names: list[str], happened_after: float) -> None:
+        """Hear that keys have changed, no earlier than `happened_after`, by time.monotonic()."""
+
+    def forget_all(self) -> None:
+        """Hear that anything may have changed."""
+
+
+class Announcements:
+    """The thread of a process that hears of changes, while somebody asks.
+
+    `connect()` returns a redis-py connection that speaks RESP3, `prefixes()` what our keys begin with.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        prefixes: Callable[[], list[str]],
+        max_lag_seconds: float,
+        listener: Listener,
+    ) -> None:
+        self._connect = connect
+        self._prefixes = prefixes
+        self._max_lag_seconds = max_lag_seconds
+        self._listener = listener
+        self.start_over()
+
+    def start_over(self) -> None:
+        """After a fork: no thread."""
+        self._lock = threading.Lock()
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._used_at = NEVER
+        self.complete_until = NEVER
+
+    @property
+    def are_heard(self) -> bool:
+        return self.complete_until > NEVER
+
+    def are_complete(self, now: float) -> bool:
+        """Say whether all has been announced that happened earlier than `max_lag_seconds` ago."""
+        self._used_at = now
+        if now - self.complete_until < self._max_lag_seconds:
+            return True
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._track, name="copies", daemon=True)
+                self._thread.start()
+        self._wanted.set()
+        return False
+
+    def _track(self) -> None:
+        while True:
+            self._wanted.wait()
+            self._wanted.clear()
+            pause = RETRY_SECONDS
+            try:
+                self._follow()
+                continue
+            except ResponseError as error:
+                pause = RETRY_UNSUPPORTED_SECONDS
+                logger.warning("Redis announces no changes, so no copies are kept: %s", error)
+            except (RedisError, OSError):
+                pass  # Requests meet it too, and say so.
+            time.sleep(pause)
+
+    def _follow(self) -> None:
+        """Hear of changes until nobody asks any more; raises RedisError."""
+        connection = self._connect()
+        try:
+            connection.connect()
+            # As redis-py does for its own cache, which refuses servers that are not Redis 7.4.
+            connection._parser.set_invalidation_push_handler(self._announced)
+            tracking = [part for prefix in self._prefixes() for part in ("PREFIX", prefix)]
+            connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *tracking)
+            connection.read_response()
+            self._listener.forget_all()  # What was read before this went unwatched.
+            while time.monotonic() - self._used_at < IDLE_SECONDS:
+                self._ping(connection)
+        finally:
+            self.complete_until = NEVER
+            self._listener.forget_all()
+            connection.disconnect()
+
+    def _ping(self, connection: Any) -> None:
+        asked_at = time.monotonic()
+        connection.send_command("PING")
+        connection.read_response()  # Announcements that come first are heard first.
+        self.complete_until = asked_at
+        next_ping = asked_at + self._max_lag_seconds / PINGS_IN_A_LAG
+        while (left := next_ping - time.monotonic()) > 0:
+            if connection.can_read(timeout=left):
+                connection.read_response(push_request=True)
+
+    def _announced(self, message: list[Any]) -> None:
+        keys = message[1]
+        if keys is None:  # The whole database has been flushed.
+            self._listener.forget_all()
+        else:
+            # Had it happened before that ping, it would have been announced before its answer.
+            self._listener.changed([self._name(key) for key in keys], self.complete_until)
+
+    def _name(self, whole_key: bytes) -> str:
+        key = whole_key.decode("utf-8", "replace")
+        return next((key.removeprefix(one) for one in self._prefixes() if key.startswith(one)), key)

@@ -1,0 +1,217 @@
+"""Copies that another process has made old: served for the lag at most, while they are filled anew."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from mirakuru import TCPExecutor
+from redis import Redis
+from redis.connection import Connection
+
+from store.caching.copies import Copies, Copy
+from store.caching.entry import Entry
+from store.caching.refills import Refills
+from store.models import Product
+from tests.servers import free_port, start_redis
+from tests.test_copies import LAG_SECONDS, PATIENT_SECONDS, Readers, track, warm
+from tests.test_embedded import wait_for
+from tests.visitors import prices, reprice
+
+pytestmark = pytest.mark.engines
+on_database = pytest.mark.django_db(transaction=True)
+
+FAMILY, GENERATION = "family", "family:generation"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TCPExecutor]:
+    executor = start_redis(free_port())
+    yield executor
+    executor.kill()
+
+
+@pytest.fixture
+def redis(server) -> Redis:
+    client = Redis(port=server.port)
+    client.flushdb()
+    return client
+
+
+@dataclass
+class Filler:
+    """Stands for the way of a request: a refill waits until the test lets it go on."""
+
+    copies: Copies
+    refilled: int = 0
+    fails: bool = False
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def keep(self, body: bytes) -> Copy:
+        entry = Entry("0" * 32, "", "tag", 0.001, None, body)
+        copy = Copy(entry, GENERATION, None, None, self.refill)
+        self.copies.keep(self.copies.epoch(), FAMILY, copy)
+        return copy
+
+    def refill(self) -> None:
+        self.refilled += 1
+        self.go_on.wait(10)
+        if self.fails:
+            raise OSError("no database")
+        self.keep(b"[new]")
+
+    def found(self) -> bytes | None:
+        copy = self.copies.find(FAMILY, "")
+        return copy.entry.body if copy else None
+
+
+@pytest.fixture
+def make(server) -> Iterator[Callable[[float], Filler]]:
+    made: list[Filler] = []
+
+    def make_one(lag: float) -> Filler:
+        options = {"port": server.port, "protocol": 3, "socket_timeout": 5}
+        copies = Copies(lambda: Connection(**options), lambda: ["a:"], lag, 1000)
+        filler = Filler(copies)
+        made.append(filler)
+        track(copies)
+        filler.keep(b"[old]")
+        return filler
+
+    yield make_one
+    for filler in made:
+        filler.go_on.set()
+        filler.copies._announcements._used_at = float("-inf")
+
+
+def change(redis: Redis, filler: Filler) -> None:
+    """Do what another process does after a write; return once that has been heard of."""
+    epoch = filler.copies.epoch()
+    redis.set(f"a:{GENERATION}", random.random())
+    wait_for(lambda: filler.copies.epoch() != epoch)
+
+
+def test_what_another_process_has_changed_is_served_until_it_is_filled_anew(make, redis):
+    filler = make(PATIENT_SECONDS)
+    change(redis, filler)
+    assert filler.refilled == 0  # Nobody has asked.
+    for _ in range(5):
+        assert filler.found() == b"[old]"
+    wait_for(lambda: filler.refilled == 1)
+    filler.go_on.set()
+    wait_for(lambda: filler.found() == b"[new]")
+    assert filler.refilled == 1
+
+
+def test_it_is_served_no_longer_than_the_lag_after_the_first_of_several_changes(make, redis):
+    filler = make(0.5)
+    acknowledged = time.monotonic()
+    while time.monotonic() < acknowledged + 0.4:
+        change(redis, filler)
+    while (asked_at := time.monotonic()) < acknowledged + 1:
+        assert filler.found() is None or asked_at < acknowledged + 0.5
+    assert filler.refilled <= 1
+
+
+def test_a_write_of_this_process_ends_it_at_once(make, redis):
+    filler = make(PATIENT_SECONDS)
+    change(redis, filler)
+    assert filler.found() == b"[old]"
+    wait_for(lambda: filler.refilled == 1)
+    filler.copies.forget(GENERATION)
+    assert filler.found() is None
+
+
+def test_a_refill_that_fails_ends_it_at_once_and_the_next_one_works(make, redis, caplog):
+    filler = make(60)
+    filler.fails = True
+    change(redis, filler)
+    assert filler.found() == b"[old]"
+    filler.go_on.set()
+    wait_for(lambda: filler.found() is None)
+    wait_for(lambda: "An entry could not be refilled" in caplog.text)
+    filler.fails = False
+    filler.keep(b"[old]")
+    change(redis, filler)
+    wait_for(lambda: filler.found() == b"[new]")
+
+
+def test_what_is_changed_during_a_refill_is_not_taken_for_new(make, redis):
+    filler = make(PATIENT_SECONDS)
+    epochs = [filler.copies.epoch()]
+    change(redis, filler)
+    assert filler.found() == b"[old]"
+    stale = Copy(Entry("0" * 32, "", "tag", 0.001, None, b"[read before]"), GENERATION, None, None)
+    filler.copies.keep(epochs[0], FAMILY, stale)
+    assert filler.found() == b"[old]"
+
+
+def test_what_cannot_be_filled_by_another_thread_is_dropped(make, redis):
+    filler = make(PATIENT_SECONDS)
+    entry = Entry("0" * 32, "", "tag", 0.001, None, b"[old]")
+    filler.copies.keep(filler.copies.epoch(), FAMILY, Copy(entry, GENERATION, None, None))
+    change(redis, filler)
+    assert filler.found() is None
+
+
+# --- The thread -----------------------------------------------------------------------------------
+
+
+def test_refills_take_turns_in_one_thread_that_ends_when_there_are_none(monkeypatch):
+    monkeypatch.setattr("store.caching.refills.IDLE_SECONDS", 0.05)
+    refills = Refills()
+    for _ in range(2):
+        done: list[str] = []
+        for _ in range(5):
+            refills.add(lambda done=done: done.append(threading.current_thread().name))
+        wait_for(lambda done=done: len(done) == 5)
+        assert set(done) == {"refills"}
+        wait_for(lambda: refills._thread is None)
+
+
+def test_after_a_fork_the_child_has_a_thread_of_its_own():
+    refills = Refills()
+    done: list[int] = []
+    refills.add(lambda: done.append(1))
+    wait_for(lambda: done == [1])
+    refills.start_over()
+    refills.add(lambda: done.append(2))
+    wait_for(lambda: done == [1, 2])
+
+
+# --- Several processes ----------------------------------------------------------------------------
+
+
+@on_database
+def test_no_hit_waits_while_another_process_changes_products(open_store, books):
+    store = open_store("--workers=1", "--threads=1", LOCAL_CACHE="on", LOCAL_CACHE_MAX_LAG="5")
+    warm(store)
+    for price in range(20, 40):
+        Product.objects.update(price=price)
+        seen = 0
+        while seen != price:
+            answer = store.get("/store/cached/")
+            assert (answer.status, answer.headers["Cache-Status"].split(";")[1]) == (200, " hit")
+            seen = prices(answer)[0]
+            assert seen in (price - 1, price) or price == 20
+
+
+@on_database
+def test_at_random_moments_too_nobody_is_served_what_has_been_old_for_longer(
+    open_store, books, editor
+):
+    store = open_store("--workers=2", LOCAL_CACHE="on", LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS))
+    warm(store)
+    writes = []
+    with Readers(store, count=3) as readers:
+        for price in range(10_000, 10_080):
+            if random.random() < 0.3:  # one of the two processes that are read
+                assert reprice(store, editor, books[0], price) == 200
+            else:
+                Product.objects.filter(pk=books[0].pk).update(price=price)
+            writes.append((time.monotonic(), price))
+            time.sleep(random.choice([0, 0.005, 0.15]) * random.random())
+    assert len(readers.seen) > 100
+    assert [late for late in readers.lateness(writes) if late >= LAG_SECONDS] == []
