@@ -19,7 +19,8 @@ METHOD = """\
 wrk asks over {} connections as fast as it is answered, {:g} s a turn. In each of {} rounds every row has
 its turn, so that whatever else the machine does hits all alike: trust ratios more than single figures.
 wrk, Redis and the database share the machine with the store. A connection asks again when it has been
-answered, so a pause of the server delays few requests. Before and after each turn an answer is checked:
+answered, so a pause of the server delays few requests; wrk adds to the percentiles those that a constant
+rate would have sent meanwhile. Before and after each turn an answer is checked:
 its status, the number of products, and a price that was changed just before."""
 
 

@@ -32,7 +32,8 @@ def load(url: str, seconds: float, headers: dict[str, str], connections: int = C
     """Ask `url` as fast as it answers; raises BenchError unless all of it was answered well.
 
     It is a closed loop: a connection asks again when it has been answered, so a pause of the server
-    delays few requests. Percentiles are those of what was asked.
+    delays few requests. wrk makes up for that in the percentiles (`stats_correct` in its source): to each
+    request that took long it adds those that would have been sent meanwhile, had the rate been constant.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds) + 1}s"]
     command += ["--timeout", f"{PATIENCE_SECONDS}s", "-s", str(REPORT)]
