@@ -1,8 +1,12 @@
 """The two lists keep their HTTP contract on any backend of Django's cache framework."""
 
+import threading
+
 import pytest
 
+from store import caching
 from store.models import Product
+from tests.test_short_way import Site
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 
@@ -51,3 +55,17 @@ def test_the_uncached_list_and_readiness_need_no_redis(client, books, settings, 
     settings.CACHES = {**settings.CACHES, "default": {"BACKEND": backend}}
     assert client.get("/store/").status_code == 200
     assert client.get("/readyz").json() == {"database": "ok", "cache": "ok"}
+
+
+@pytest.mark.parametrize("backend", [LOCAL, DUMMY])
+def test_no_copies_are_kept_where_no_changes_are_announced(books, settings, monkeypatch, backend):
+    settings.LOCAL_CACHE = True
+    settings.CACHES = {**settings.CACHES, "default": {"BACKEND": backend}}
+    monkeypatch.setattr(caching.process_cache, "copies", caching._copies())
+    settings.ALLOWED_HOSTS = ["testserver"]
+    site = Site()
+    before = set(threading.enumerate())
+    for _ in range(3):
+        assert site.ask(site.short).json["results"]
+        assert set(threading.enumerate()) <= before
+    assert site.reached_django == 3

@@ -35,7 +35,7 @@ def _forget_all() -> None:
 
 
 def _copies() -> NoCopies:
-    if not settings.LOCAL_CACHE:
+    if not settings.LOCAL_CACHE or not isinstance(caches["default"], RedisCache):
         return NoCopies()
     return Copies(
         _entries.own_connection,
