@@ -401,6 +401,33 @@ def test_a_dead_line_to_redis_makes_no_answer_older_than_the_lag(open_store, boo
 
 
 @on_database
+def test_a_redis_that_is_killed_and_comes_back_makes_no_answer_older_than_the_lag(
+    open_store, books
+):
+    executor = start_redis(free_port())
+    store = open_store(
+        "--workers=1",
+        LOCAL_CACHE="on",
+        REDIS_URL=f"redis://127.0.0.1:{executor.port}/0",
+        LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS),
+        SECRET_KEY=settings.SECRET_KEY,
+    )
+    warm(store)
+    writes = []
+    with Readers(store) as readers:
+        for price in range(10_000, 10_003):
+            executor.kill()
+            Product.objects.update(price=price)  # Nobody could tell that Redis.
+            writes.append((time.monotonic(), price))
+            time.sleep(2 * LAG_SECONDS)
+            executor.start()
+            wait_for(lambda: is_hit(store.get("/store/cached/")))
+    assert len(readers.seen) > 100
+    assert [late for late in readers.lateness(writes) if late >= LAG_SECONDS] == []
+    executor.kill()
+
+
+@on_database
 def test_copies_cost_a_process_one_connection(open_store, books):
     server = start_redis(free_port())
     url = f"redis://127.0.0.1:{server.port}/0"
