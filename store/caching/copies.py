@@ -1,8 +1,8 @@
 """Copies of entries in this process, which Redis keeps as fresh as a promise says.
 
 A copy is served only while all has been announced that happened more than `max_lag_seconds` ago, so no
-read is older than that. One that another process' write has made old is served for the rest of that time
-while it is filled anew (RFC 5861: stale-while-revalidate), so that no hit waits for the database; one
+read is older than that. One that another process' write has made old is served for a part of that time
+while it is filled anew (RFC 5861: stale-while-revalidate), so that no hit waits for a usual fill; one
 that a write of this process has made old is not served again.
 """
 
@@ -19,6 +19,9 @@ from store.caching.fetched import Fetched, Outcome
 from store.caching.refills import Refills
 from store.keys import generation_key
 
+# Of the lag, a copy that has become old is served for this part: time for a usual fill, as no hit should
+# wait for one, and little beside the time that a slow fill takes.
+BRIDGED_PART = 0.25
 GENERATION = generation_key("")  # How the names of all generations end.
 
 
@@ -159,7 +162,10 @@ class Copies(NoCopies):
                     self._drop(name)
             for name in self._of(names):
                 if self._copies[name].refill:
-                    until = happened_after + self._max_lag_seconds
+                    until = min(
+                        happened_after + self._max_lag_seconds,
+                        time.monotonic() + self._max_lag_seconds * BRIDGED_PART,
+                    )
                     self._outdated.setdefault(name, Outdated(name, until))
                 else:
                     self._drop(name)
