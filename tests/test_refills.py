@@ -135,7 +135,7 @@ def test_a_write_of_this_process_ends_it_at_once(make, redis):
 
 
 def test_a_refill_that_fails_ends_it_at_once_and_the_next_one_works(make, redis, caplog):
-    filler = make(60)
+    filler = make(600)  # Without the failure it would be served for a quarter of that.
     filler.fails = True
     change(redis, filler)
     assert filler.found() == b"[old]"
