@@ -1,13 +1,22 @@
 """Numbers as the reader writes them: digits and separators of the page's language (CLDR, by Babel).
 
-The scripts' numbers come from the browser's Intl, which has the same data.
+The scripts' numbers come from the browser's Intl, which has the same data. Babel knows a language's
+separators, but writes Latin digits.
 """
+
+from collections.abc import Callable
 
 from babel.numbers import format_decimal, format_percent
 from django import template
 from django.utils.translation import get_language
 
 register = template.Library()
+
+DIGITS = {
+    "fa": str.maketrans(
+        "0123456789%", "\u06f0\u06f1\u06f2\u06f3\u06f4\u06f5\u06f6\u06f7\u06f8\u06f9\u066a"
+    )
+}
 
 
 @register.filter
@@ -16,7 +25,7 @@ def number(value: float | None, digits: int = 0) -> str:
     if value is None:
         return ""
     pattern = "#,##0" + ("." + "0" * digits if digits else "")
-    return str(format_decimal(value, format=pattern, locale=_language()))
+    return _write(format_decimal, value, format=pattern)
 
 
 @register.filter
@@ -31,8 +40,10 @@ def milliseconds(seconds: float | None) -> str:
 @register.filter
 def percent(share: float | None) -> str:
     """Return a share of 1 in percent; "" for None."""
-    return "" if share is None else str(format_percent(share, locale=_language()))
+    return "" if share is None else _write(format_percent, share)
 
 
-def _language() -> str:
-    return get_language() or "en"
+def _write(form: Callable[..., str], value: float, **options: str) -> str:
+    language = get_language() or "en"
+    text = form(value, locale=language, numbering_system="default", **options)
+    return text.translate(DIGITS.get(language, {}))
