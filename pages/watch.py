@@ -1,14 +1,58 @@
 """The first page: both lists race, and the cache is made to forget."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from pages.page import page
 from pages.powers import powers_of
+from store import catalogue
+from store.breaker import Unavailable
+from store.catalogue import ProductList, ProductQuery
+
+
+@dataclass(frozen=True)
+class Column:
+    """One of the two lists, and what one request to it took; `measured` is None if it failed."""
+
+    name: str
+    title: str
+    path: str
+    measured: ProductList | None
 
 
 @require_safe
 @page
 def home(request: HttpRequest) -> HttpResponse:
-    return render(request, "pages/watch.html", {"powers": powers_of(request)})
+    """Measure each list once, for who has no JavaScript; with it, the browser goes on from there."""
+    database = _measure(catalogue.list_products)
+    cached = _measure(catalogue.list_products_cached)
+    columns = [
+        Column("database", gettext("From the database"), reverse("store"), database),
+        Column("cache", gettext("From the cache"), reverse("store-cached"), cached),
+    ]
+    context = {
+        "powers": powers_of(request),
+        "columns": columns,
+        "times_faster": _times_faster(database, cached),
+    }
+    return render(request, "pages/watch.html", context)
+
+
+def _measure(read: Callable[[ProductQuery], ProductList]) -> ProductList | None:
+    try:
+        return read(catalogue.ALL_PRODUCTS)
+    except Unavailable:
+        return None
+
+
+def _times_faster(database: ProductList | None, cached: ProductList | None) -> float | None:
+    """Return None also where the cached list had to be read from the database, as nothing is compared."""
+    if database is None or cached is None or not cached.fetched.from_cache:
+        return None
+    return database.response_time_seconds / cached.response_time_seconds
