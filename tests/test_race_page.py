@@ -1,5 +1,6 @@
 """The race on the first page, as people see it."""
 
+import gzip
 import re
 import sqlite3
 import subprocess
@@ -313,6 +314,13 @@ def test_numbers_are_written_as_the_reader_writes_them(visit):
 def test_the_charts_go_from_left_to_right_in_every_language(visit):
     page = visit(locale="fa-IR").open("/")
     assert page.locator("#race-latencies").evaluate("(e) => getComputedStyle(e).direction") == "ltr"
+
+
+def test_the_charts_library_is_sent_compressed_and_is_the_same(demo_store):
+    path = "/static/pages/vendor/uplot/uPlot.iife.min.js"
+    sent = demo_store.get(path, {"Accept-Encoding": "gzip"})
+    assert sent.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(sent.body) == demo_store.get(path).body
 
 
 # --- When something is down -----------------------------------------------------------------------
