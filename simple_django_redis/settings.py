@@ -288,6 +288,13 @@ CACHES: dict[str, dict[str, Any]] = {
         "TIMEOUT": SESSION_COOKIE_AGE,
         "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.JSONOrNothing"},
     },
+    # What {% cache %} keeps, under the name where Django looks for it.
+    "template_fragments": {
+        "BACKEND": "store.caching.guarded.GuardedCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{PROJECT_NAME}:fragment",
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.TextOrNothing"},
+    },
     # Not the cache's server: a count that is evicted lets in whom it should not. Errors are seen.
     "throttle": {
         "BACKEND": "django_redis.cache.RedisCache",

@@ -137,9 +137,23 @@ def fetch(
         lambda: _database.call(load),
         ttl_seconds=min(lifetimes, default=None),
         query=query,
-        may_store=connection.connection is None or connection.autocommit,
+        may_store=not _in_transaction(),
         may_refill=may_refill,
     )
+
+
+def version() -> str | None:
+    """Return a text that every write to products changes, for the key of what is made of them.
+
+    To be asked for before the products are, so that nothing older is kept under it. None: keep nothing,
+    as Redis cannot tell or what this transaction sees may be older.
+    """
+    return None if _in_transaction() else caching.generation(keys.PRODUCT_LIST)
+
+
+def find_product(product_id: int) -> Product:
+    """Return a product; raises Product.DoesNotExist, or breaker.Unavailable if the database is down."""
+    return _database.call(lambda: Product.objects.get(pk=product_id))
 
 
 def select(query: ProductQuery) -> QuerySet[Product]:
@@ -179,3 +193,7 @@ def _read(query: ProductQuery) -> bytes:
         ]
     ]
     return orjson.dumps(products, option=orjson.OPT_UTC_Z)
+
+
+def _in_transaction() -> bool:
+    return connection.connection is not None and not connection.autocommit

@@ -7,12 +7,11 @@ the circuit breaker of the lists: Redis down, and in a transaction, products com
 
 from typing import Any
 
-from django.db import connection
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
-from store import keys
+from store import catalogue, keys
 from store.caching import process_cache
 from store.connections import make_pool
 from store.models import Product
@@ -25,15 +24,7 @@ def prefix(_query: object) -> str:
 
     Asked before the database is, so that nobody can store under a new generation what was read before.
     """
-    in_transaction = connection.connection is not None and not connection.autocommit
-    if in_transaction or process_cache.outage.lasts:
-        return keys.orm_prefix(OFF)
-    try:
-        names = keys.entry_keys(keys.PRODUCT_LIST)
-        return keys.orm_prefix(process_cache.entries.make_generation(names))
-    except RedisError as error:
-        process_cache.outage.begin(error)
-        return keys.orm_prefix(OFF)
+    return keys.orm_prefix(catalogue.version() or OFF)
 
 
 class OrmRedis(Redis):

@@ -33,7 +33,7 @@ from store.serializers import (
 )
 from store.short_way import SERVED, Served
 from store.view_caching import cached_response
-from store.visitors import remember, visitor_of
+from store.visitors import count_look, visitor_of
 
 
 class PublicListView(APIView):
@@ -101,10 +101,7 @@ class ProductViewSet(ModelViewSet[Product]):
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         response = super().retrieve(request, *args, **kwargs)
-        if request.method == "GET":
-            visitor = visitor_of(request)
-            ranking.count_view(visitor, response.data["id"])
-            remember(response, visitor)
+        count_look(request, response, response.data["id"])
         return response
 
     @extend_schema(**schema.POPULAR)

@@ -7,20 +7,30 @@ import re
 import secrets
 
 from django.conf import settings
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 from django.utils.crypto import salted_hmac
 from rest_framework.request import Request
 
+from store import ranking
 from store.keys import RECENT_AGE_SECONDS
 from store.ranking import Visitor
 
 COOKIE = "visitor"
 
 
-def visitor_of(request: Request) -> Visitor:
+def count_look(request: Request | HttpRequest, response: HttpResponseBase, product_id: int) -> None:
+    """Count that whoever sent a GET looks at the product that `response` shows; HEAD is no look."""
+    if request.method == "GET":
+        visitor = visitor_of(request)
+        ranking.count_view(visitor, product_id)
+        remember(response, visitor)
+
+
+def visitor_of(request: Request | HttpRequest) -> Visitor:
     """Return who the request comes from; a new browser gets an id, for `remember` to send."""
-    browser = request._request.get_signed_cookie(COOKIE, default="", salt=COOKIE) or ""
+    browser = request.get_signed_cookie(COOKIE, default="", salt=COOKIE) or ""
     is_known = re.fullmatch("[0-9a-f]{32}", browser)
     origin = f"{request.META['REMOTE_ADDR']} {request.headers.get('User-Agent', '')}"
     return Visitor(

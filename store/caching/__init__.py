@@ -24,7 +24,16 @@ from store.caching.fetched import Fetched, Item, Limits, Outcome
 from store.caching.outage import Outage
 from store.caching.redis_entries import RedisEntries
 
-__all__ = ["Copy", "Fetched", "Outcome", "fetch", "find_copy", "forget", "process_cache"]
+__all__ = [
+    "Copy",
+    "Fetched",
+    "Outcome",
+    "fetch",
+    "find_copy",
+    "forget",
+    "generation",
+    "process_cache",
+]
 
 _entries = RedisEntries()
 
@@ -99,6 +108,15 @@ def find_copy(family: str, query: str) -> Copy | None:
     if copy:
         metrics.requests.labels(family, Outcome.HIT.value).inc()
     return copy
+
+
+def generation(family: str) -> str | None:
+    """Return the token that a write to `family` replaces; None if Redis cannot tell, as in an outage.
+
+    What is made after it has been asked for, and kept under a key with it in it, is as fresh as entries.
+    """
+    is_redis = isinstance(caches["default"], RedisCache)
+    return process_cache.generation(family) if is_redis else None
 
 
 def forget(family: str) -> None:

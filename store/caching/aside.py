@@ -46,6 +46,16 @@ class Aside(Shared):
             fetched, cache_seconds=request.cache_seconds, load_seconds=request.load_seconds
         )
 
+    def generation(self, family: str) -> str | None:
+        """Return the token that vouches for the entries of `family`; None while Redis is left alone."""
+        if self.outage.lasts:
+            return None
+        try:
+            return self.entries.make_generation(keys.entry_keys(family))
+        except RedisError as error:
+            self.outage.begin(error)
+            return None
+
     def forget(self, family: str) -> None:
         """Make no entry of `family` be served any more; never raises.
 

@@ -18,9 +18,17 @@ class JSONOrBytes(JSONSerializer):  # type: ignore[misc]  # django-redis is unty
 class JSONOrNothing(JSONSerializer):  # type: ignore[misc]
     """For sessions: a value that is no session counts as none, and the database is asked."""
 
+    form: type = dict
+
     def loads(self, value: bytes) -> Any:
         try:
             found = super().loads(value)
         except ValueError:
             return None
-        return found if isinstance(found, dict) else None
+        return found if isinstance(found, self.form) else None
+
+
+class TextOrNothing(JSONOrNothing):
+    """For fragments of templates: a value that is no text counts as none, and is made anew."""
+
+    form = str

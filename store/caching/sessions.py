@@ -6,42 +6,25 @@ this process uses Redis again.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
 from store.caching import process_cache
-from store.connections import NoConnectionFree
-
-T = TypeVar("T")
+from store.caching.guarded import GuardedCache
 
 
-class SessionCache(RedisCache):  # type: ignore[misc]  # django-redis is untyped.
-    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
-        return self._ask(
-            lambda: super(SessionCache, self).get(key, default, version), otherwise=default
-        )
-
+class SessionCache(GuardedCache):
     def __contains__(self, key: str) -> bool:
         return bool(self._ask(lambda: super(SessionCache, self).has_key(key), otherwise=False))
 
     def set(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return self._change(key, lambda: super(SessionCache, self).set(key, value, *args, **kwargs))
+        # Not GuardedCache's, which keeps to itself that it failed.
+        return self._change(key, lambda: RedisCache.set(self, key, value, *args, **kwargs))
 
     def delete(self, key: str, *args: Any, **kwargs: Any) -> Any:
         return self._change(key, lambda: super(SessionCache, self).delete(key, *args, **kwargs))
-
-    def _ask(self, command: Callable[[], T], *, otherwise: T) -> T:
-        if process_cache.outage.lasts:
-            return otherwise
-        try:
-            return command()
-        except NoConnectionFree:
-            return otherwise
-        except RedisError as error:
-            process_cache.outage.begin(error)
-            return otherwise
 
     def _change(self, key: str, command: Callable[[], Any]) -> Any:
         try:
