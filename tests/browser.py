@@ -11,7 +11,14 @@ from contextlib import contextmanager
 from urllib.parse import urljoin
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests.processes import ROOT, StoreProcess, clean_environment
 from tests.servers import binary, temporary_folder
@@ -20,7 +27,7 @@ QUIET = (
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-PAGES = ("/", "/redis/", "/shop/", "/jobs/", "/strategies/")
+PAGES = ("/", "/redis/", "/shop/", "/shop/1/", "/shop/basket/", "/jobs/", "/strategies/")
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
 
@@ -46,6 +53,7 @@ def chromium() -> Iterator[Browser]:
             pytest.fail(reason)
         pytest.skip(reason)
     arguments = [*QUIET, *(["--no-sandbox"] if os.getuid() == 0 else [])]
+    expect.set_options(timeout=20_000)  # Milliseconds; the machine may be busy.
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=arguments)
         yield browser

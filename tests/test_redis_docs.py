@@ -138,6 +138,7 @@ def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(
         client.get(f"/store/cached/{query}")
     client.get(f"/store/products/{books[0].pk}/")
     client.get("/store/products/popular/")
+    client.get("/shop/")
     for visitor in (client, Client()):
         visitor.put(f"/store/basket/{books[0].pk}/", {"quantity": 1}, "application/json")
     for password in ("wrong", "secret"):

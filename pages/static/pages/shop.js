@@ -1,0 +1,187 @@
+// The shop: a product whose price is kept up to date, and a basket that is changed in place. Without this
+// module the forms do the same, a page at a time.
+
+import { get, send } from "./api.js";
+import { number } from "./format.js";
+import { follow } from "./live.js";
+
+const BASKET = "/store/basket/";
+const UNAVAILABLE = 503;
+const byId = (id) => document.getElementById(id);
+const lineOf = (basket, id) => basket.lines.find((line) => line.product === id);
+const priceText = (price) => (price === null ? gettext("no price yet") : number(price));
+
+function said(error) {
+  return error.status === UNAVAILABLE
+    ? gettext("The basket does not answer at the moment. Please try again shortly.") : error.message;
+}
+
+// --- Both --------------------------------------------------------------------------------------------
+
+function showPieces(basket) {
+  const pieces = byId("pieces");
+  if (pieces) pieces.textContent = number(basket.lines.reduce((sum, line) => sum + line.quantity, 0));
+}
+
+async function put(id, input) {
+  const { data } = await send("PUT", `${BASKET}${id}/`, { quantity: input.value });
+  input.removeAttribute("aria-invalid");
+  showPieces(data);
+  return data;
+}
+
+// --- A product ---------------------------------------------------------------------------------------
+
+function openProduct(product) {
+  const id = Number(product.dataset.product);
+  const [price, priceNote, putNote, form] = ["price", "price-note", "put-note", "put"].map(byId);
+  const button = form.querySelector("button");
+  let shown = JSON.parse(product.dataset.price);
+
+  function show(value) {
+    if (value === shown) return;
+    priceNote.textContent = interpolate(gettext("The price has just changed. Before: %s"), [priceText(shown)]);
+    priceNote.classList.add("just-changed");
+    price.textContent = priceText(value);
+    shown = value;
+  }
+
+  function gone() {
+    priceNote.textContent = gettext("This product has just been taken out of the store.");
+    priceNote.classList.add("just-changed");
+    button.disabled = true;
+  }
+
+  async function look() {
+    try {
+      show((await get(product.dataset.priceUrl)).data.price);
+    } catch (error) {
+      if (error.status === 404) gone();
+      // Else what is shown stays; the next event, or the next connection, brings another look.
+    }
+  }
+
+  follow((name, event) => {
+    if (!event || event.id === undefined) look(); // Of a bulk nobody knows what it changed.
+    else if (event.id === id) name === "deleted" ? gone() : show(event.price);
+  }, (isConnected) => {
+    if (isConnected) look(); // It may have changed while nobody listened.
+  });
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const input = byId("quantity");
+    putNote.classList.remove("wrong");
+    try {
+      const { quantity } = lineOf(await put(id, input), id);
+      button.textContent = gettext("Change quantity");
+      putNote.textContent = interpolate(gettext("In your basket: %s"), [number(quantity)]);
+    } catch (error) {
+      putNote.classList.add("wrong");
+      putNote.textContent = said(error);
+    }
+  });
+}
+
+// --- The basket --------------------------------------------------------------------------------------
+
+function openBasket(whole) {
+  const [total, tell, notes, nothing] = ["total", "said", "notes", "empty"].map(byId);
+  const rows = () => [...whole.querySelectorAll("[data-product]")];
+
+  function show(basket) {
+    if (basket.lines.some((line) => !whole.querySelector(`[data-product="${line.product}"]`))) {
+      location.reload(); // Another tab has put something in.
+      return;
+    }
+    for (const row of rows()) {
+      const line = lineOf(basket, Number(row.dataset.product));
+      if (line) showLine(row, line);
+      else row.remove();
+    }
+    total.textContent = number(basket.total);
+    whole.hidden = basket.lines.length === 0;
+    nothing.hidden = !whole.hidden;
+    for (const note of basket.notes) {
+      const item = document.createElement("p");
+      item.className = "notice";
+      item.textContent = interpolate(gettext("Product %s is no longer in the store and was taken out of the basket."), [number(note.product)]);
+      notes.append(item);
+    }
+    showPieces(basket);
+  }
+
+  function showLine(row, line) {
+    row.querySelector("[data-price]").textContent = priceText(line.price);
+    row.querySelector("[data-total]").textContent = number(line.total);
+    row.querySelector(".wrong").textContent = "";
+    const input = row.querySelector("[name=quantity]");
+    if (input !== document.activeElement) input.value = line.quantity;
+  }
+
+  // Changes follow each other, so that the answer shown last is the latest.
+  let last = Promise.resolve();
+  const inTurn = (act) => (last = last.then(act, act));
+
+  function openRow(row) {
+    const id = row.dataset.product;
+    const name = row.querySelector(".name").textContent;
+    const wrong = row.querySelector(".wrong");
+    const input = row.querySelector("[name=quantity]");
+    let kept = input.value;
+
+    async function save() {
+      if (input.value === kept || !input.reportValidity()) return;
+      kept = input.value;
+      try {
+        const basket = await put(id, input);
+        show(basket);
+        tell.textContent = interpolate(gettext("Saved. The total is now %s."), [number(basket.total)]);
+      } catch (error) {
+        kept = "";
+        input.setAttribute("aria-invalid", "true");
+        wrong.textContent = said(error);
+      }
+    }
+
+    async function remove() {
+      const all = rows();
+      const next = all[all.indexOf(row) + 1] || all[all.indexOf(row) - 1];
+      try {
+        show((await send("DELETE", `${BASKET}${id}/`)).data);
+        tell.textContent = interpolate(gettext("%s was taken out."), [name]);
+        (next?.querySelector(".remove button") || nothing.querySelector("a")).focus();
+      } catch (error) {
+        if (error.status === 404) show((await get(BASKET)).data); // Another tab was quicker.
+        else wrong.textContent = said(error);
+      }
+    }
+
+    input.addEventListener("change", () => inTurn(save));
+    onSubmit(row.querySelector(".change"), save);
+    onSubmit(row.querySelector(".remove"), remove);
+  }
+
+  function onSubmit(form, act) {
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      inTurn(act);
+    });
+  }
+
+  rows().forEach(openRow);
+  onSubmit(byId("empty-it"), async () => {
+    try {
+      show((await send("DELETE", BASKET)).data);
+      tell.textContent = gettext("The basket is empty now.");
+      nothing.querySelector("a").focus();
+    } catch (error) {
+      tell.textContent = said(error);
+    }
+  });
+}
+
+const product = byId("product");
+const basket = byId("basket");
+if (product) openProduct(product);
+if (basket) openBasket(basket);

@@ -1,0 +1,373 @@
+"""The shop as people use it, in a real browser: with and without JavaScript, with the keyboard alone."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser import PHONE
+from tests.processes import ROOT, StoreProcess, clean_environment
+
+COUNT = 30
+MARKUP = "<script>alert(1)</script> Quokka"
+MAKE = f"""
+import json
+from store.models import Product
+numbers = range(1, {COUNT + 1})
+made = [Product(name=f"Quokka {{n:02}}", description="a marsupial", price=n * 1000 + 7) for n in numbers]
+made.append(Product(name={MARKUP!r}, description="shy", price=None))
+made += [Product(name=f"Gone {{n}}", description="not for long", price=n) for n in (1, 2)]
+for product in made:
+    product.save()
+print(json.dumps([product.pk for product in made]))
+"""
+DELETE = "from store.models import Product; Product.objects.filter(pk__in={}).delete()"
+GONE_1, GONE_2 = COUNT + 1, COUNT + 2  # Their places among the products made.
+MOST_TABS = 80
+
+
+@dataclass(frozen=True)
+class Quokkas:
+    """This module's own: 30 with prices from 1,007 to 30,007, one without, two to be deleted."""
+
+    store: StoreProcess
+    ids: list[int]
+
+    def reprice(self, number: int, price: int) -> None:
+        """Save one with another price, which is announced with the price."""
+        in_the_demo(
+            self.store,
+            f"from store.models import Product; one = Product.objects.get(pk={self.ids[number]}); "
+            f"one.price = {price}; one.save()",
+        )
+
+    def reprice_in_bulk(self, number: int, price: int) -> None:
+        """Change one by a query of its own, of which nothing but that it was is announced."""
+        in_the_demo(
+            self.store,
+            f"from store.models import Product; "
+            f"Product.objects.filter(pk={self.ids[number]}).update(price={price})",
+        )
+
+    def delete(self, number: int) -> None:
+        in_the_demo(
+            self.store,
+            f"from store.models import Product; Product.objects.get(pk={self.ids[number]}).delete()",
+        )
+
+    def path(self, number: int) -> str:
+        return f"/shop/{self.ids[number]}/"
+
+
+@pytest.fixture(scope="module")
+def quokkas(demo_store: StoreProcess) -> Iterator[Quokkas]:
+    ids = json.loads(in_the_demo(demo_store, MAKE))
+    yield Quokkas(demo_store, ids)
+    in_the_demo(demo_store, DELETE.format(ids))
+
+
+def in_the_demo(store: StoreProcess, code: str) -> str:
+    """Run Python in the demo's own environment, as an operator might; return what it printed."""
+    environment = clean_environment(VAR_DIR=str(store.log.parent), CACHE_BUDGET_SECONDS="5")
+    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def shown(page: Page) -> Locator:
+    """The names of the listed products."""
+    return page.locator(".shelf h3")
+
+
+def search(page: Page, words: str) -> None:
+    page.get_by_label("Search in names and descriptions").fill(words)
+    page.get_by_role("button", name="Show").click()
+
+
+def put_into_basket(page: Page, quantity: int) -> None:
+    page.get_by_label("Quantity").fill(str(quantity))
+    page.get_by_role("button", name="Put into the basket").click()
+
+
+def expect_pieces(page: Page, count: int) -> None:
+    basket = page.get_by_role("navigation", name="Shop").get_by_role("link", name="Basket")
+    expect(basket).to_contain_text(str(count))
+
+
+def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until `target` has the focus."""
+    for _ in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        if target.evaluate("(one) => one === document.activeElement"):
+            return
+    raise AssertionError(f"{target} is not reached by Tab")
+
+
+# --- The list -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("java_script_enabled", [True, False])
+def test_products_are_found_sorted_and_turned_over(visit, quokkas, java_script_enabled):
+    page = visit(java_script_enabled=java_script_enabled).open("/shop/")
+    page.get_by_label("Sort by").select_option(label="Price, highest first")
+    search(page, "marsupial")
+    expect(shown(page)).to_have_count(24)
+    expect(shown(page).first).to_have_text("Quokka 30")
+    expect(page.locator(".shelf li").first).to_contain_text("30,007")
+    expect(page.get_by_role("heading", name="Products 1 to 24")).to_be_visible()
+    page.get_by_role("link", name="Next page").click()
+    expect(page.get_by_role("heading", name="Products 25 to 30")).to_be_visible()
+    expect(shown(page)).to_have_text([f"Quokka 0{n}" for n in range(6, 0, -1)])
+    expect(page.get_by_role("link", name="Next page")).to_have_count(0)
+    expect(page.get_by_label("Sort by")).to_have_value("-price")
+    page.get_by_role("link", name="Previous page").click()
+    expect(shown(page).first).to_have_text("Quokka 30")
+
+
+def test_a_range_of_prices_bounds_the_list_and_nothing_found_says_so(visit, quokkas):
+    page = visit().open("/shop/?search=quokka")
+    page.get_by_label("Price from").fill("2007")
+    page.get_by_label("to", exact=True).fill("4006")
+    page.get_by_role("button", name="Show").click()
+    expect(shown(page)).to_have_text(["Quokka 02", "Quokka 03"])
+    search(page, "no such animal")
+    expect(page.get_by_text("No product matches.")).to_be_visible()
+    page.get_by_role("link", name="All products").click()
+    expect(shown(page)).to_have_count(24)
+
+
+def test_what_cannot_be_understood_is_said_beside_its_field(visit, quokkas):
+    one = visit()
+    page = one.open("/shop/?search=marsupial")
+    page.get_by_label("Price from").fill("cheap")
+    page.get_by_role("button", name="Show").click()
+    field = page.get_by_label("Price from")
+    expect(field).to_have_accessible_description("A valid integer is required.")
+    expect(field).to_have_value("cheap")
+    expect(page.get_by_label("Search in names and descriptions")).to_have_value("marsupial")
+    expect(shown(page)).to_have_count(24)
+    assert all("400 (Bad Request)" in complaint for complaint in one.complaints)
+    one.complaints.clear()  # Chromium says of every page that was answered with 400 that it was.
+
+
+def test_the_list_says_how_it_was_come_by(visit, quokkas):
+    page = visit().open("/shop/?search=quokka&ordering=name")
+    page.reload()
+    expect(page.get_by_text("This list came from the cache. Getting it took")).to_be_visible()
+
+
+def test_what_was_looked_at_stands_beside_the_list(visit, quokkas):
+    page = visit().open(quokkas.path(3))
+    for _ in range(4):
+        page = visit().open(quokkas.path(4))
+    page.goto(page.url.replace(quokkas.path(4), quokkas.path(5)))
+    page.get_by_role("link", name="Products").click()
+    recent = page.get_by_role("region", name="Recently viewed").get_by_role("listitem")
+    expect(recent).to_have_count(2)
+    expect(recent.first).to_contain_text("Quokka 06")
+    expect(recent.nth(1)).to_contain_text("Quokka 05")
+    popular = page.get_by_role("region", name="Most viewed").get_by_role("listitem")
+    expect(popular.first).to_contain_text("view")
+
+
+def test_names_are_text_wherever_they_are_shown(visit, quokkas):
+    page = visit().open("/shop/?search=shy")
+    page.get_by_role("link", name=MARKUP).click()
+    expect(page.get_by_role("heading", name=MARKUP)).to_be_visible()
+    expect(page.get_by_text("no price yet")).to_be_visible()
+    put_into_basket(page, 1)
+    expect_pieces(page, 1)
+    page.get_by_role("link", name="Basket").click()
+    page.get_by_role("button", name=f"Remove {MARKUP}").click()
+    expect(page.get_by_text(f"{MARKUP} was taken out.")).to_be_visible()
+
+
+# --- A product ------------------------------------------------------------------------------------
+
+
+def test_a_price_changes_on_the_open_page(visit, quokkas):
+    page = visit().open(quokkas.path(0))
+    price = page.locator("#price")
+    expect(price).to_have_text("1,007")
+    quokkas.reprice(0, 2222)
+    expect(price).to_have_text("2,222")
+    expect(page.get_by_text("The price has just changed. Before: 1,007")).to_be_visible()
+    quokkas.reprice_in_bulk(0, 1007)
+    expect(price).to_have_text("1,007")
+    expect(page.get_by_text("The price has just changed. Before: 2,222")).to_be_visible()
+
+
+def test_a_price_that_changed_while_nobody_listened_is_looked_up(visit, quokkas):
+    one = visit()
+    one.page.route("**/store/events/**", lambda route: route.abort())
+    page = one.open(quokkas.path(1))
+    quokkas.reprice(1, 3333)
+    page.unroute("**/store/events/**")
+    expect(page.locator("#price")).to_have_text("3,333")
+    quokkas.reprice(1, 2007)
+    expect(page.locator("#price")).to_have_text("2,007")
+    assert all("ERR_FAILED" in complaint for complaint in one.complaints)
+    one.complaints.clear()  # They are of the streams that this test has cut off.
+
+
+def test_a_product_that_is_taken_out_of_the_store_says_so_on_its_open_page(visit, quokkas):
+    one = visit()
+    page = one.open(quokkas.path(GONE_1))
+    expect(page.locator("#price")).to_have_text("1")
+    quokkas.delete(GONE_1)
+    expect(page.get_by_text("This product has just been taken out of the store.")).to_be_visible()
+    expect(page.get_by_role("button", name="Put into the basket")).to_be_disabled()
+    page.reload()
+    expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    assert all("404 (Not Found)" in complaint for complaint in one.complaints)
+    one.complaints.clear()  # The page is gone, which Chromium says as well.
+
+
+# --- The basket -----------------------------------------------------------------------------------
+
+
+def test_a_basket_is_filled_changed_and_emptied(visit, quokkas):
+    page = visit().open(quokkas.path(9))
+    expect_pieces(page, 0)
+    put_into_basket(page, 2)
+    expect(page.get_by_text("In your basket: 2")).to_be_visible()
+    expect_pieces(page, 2)
+    page.goto(page.url.replace(quokkas.path(9), quokkas.path(10)))
+    put_into_basket(page, 1)
+    expect_pieces(page, 3)
+    page.get_by_role("link", name="Basket").click()
+    total = page.locator("#total")
+    expect(total).to_have_text("31,021")
+    quantity = page.get_by_label("Quantity of Quokka 10")
+    quantity.fill("4")
+    quantity.press("Tab")
+    expect(total).to_have_text("51,035")
+    expect(page.get_by_text("Saved. The total is now 51,035.")).to_be_visible()
+    expect_pieces(page, 5)
+    page.get_by_role("button", name="Remove Quokka 10").click()
+    expect(total).to_have_text("11,007")
+    expect(page.get_by_role("button", name="Remove Quokka 11")).to_be_focused()
+    page.reload()
+    expect(total).to_have_text("11,007")
+    page.get_by_role("button", name="Empty the basket").click()
+    expect(page.get_by_text("There is nothing in it yet.")).to_be_visible()
+    expect_pieces(page, 0)
+    page.reload()
+    expect(page.get_by_text("There is nothing in it yet.")).to_be_visible()
+
+
+def test_a_basket_does_the_same_without_javascript(visit, quokkas):
+    page = visit(java_script_enabled=False).open(quokkas.path(11))
+    put_into_basket(page, 3)
+    expect(page.get_by_role("heading", name="Basket")).to_be_visible()
+    expect(page.locator("#total")).to_have_text("36,021")
+    expect_pieces(page, 3)
+    page.get_by_label("Quantity of Quokka 12").fill("2")
+    page.get_by_role("button", name="Change").click()
+    expect(page.locator("#total")).to_have_text("24,014")
+    page.get_by_role("link", name="Quokka 12").click()
+    expect(page.get_by_text("In your basket: 2")).to_be_visible()
+    page.get_by_label("Quantity").fill("1")
+    page.get_by_role("button", name="Change quantity").click()
+    expect(page.locator("#total")).to_have_text("12,007")
+    page.get_by_role("button", name="Remove Quokka 12").click()
+    expect(page.get_by_text("There is nothing in it yet.")).to_be_visible()
+
+
+def test_a_quantity_that_cannot_be_is_not_sent(visit, quokkas):
+    page = visit().open(quokkas.path(12))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    page.get_by_role("link", name="Basket").click()
+    quantity = page.get_by_label("Quantity of Quokka 13")
+    for wrong in ("0", "100", ""):
+        quantity.fill(wrong)
+        quantity.press("Enter")
+        assert quantity.evaluate("(one) => one.matches(':invalid')")
+    expect_pieces(page, 2)
+    page.reload()
+    expect(quantity).to_have_value("2")
+
+
+def test_what_the_store_refuses_is_said_at_the_line(visit, quokkas):
+    one = visit()
+    page = one.open(quokkas.path(GONE_2))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    page.get_by_role("link", name="Basket").click()
+    quokkas.delete(GONE_2)
+    quantity = page.get_by_label("Quantity of Gone 2")
+    quantity.fill("5")
+    quantity.press("Enter")
+    expect(quantity).to_have_accessible_description(
+        f"There is no product {quokkas.ids[GONE_2]} in the store."
+    )
+    page.reload()
+    expect(page.get_by_text("is no longer in the store and was taken out")).to_be_visible()
+    assert all("404 (Not Found)" in complaint for complaint in one.complaints)
+    one.complaints.clear()  # The refusal, as Chromium tells it.
+
+
+def test_what_another_tab_did_is_taken_over(visit, quokkas):
+    one = visit()
+    page = one.open(quokkas.path(13))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    page.get_by_role("link", name="Basket").click()
+    other = one.context.new_page()
+    other.goto(page.url.replace("basket/", f"{quokkas.ids[14]}/"))
+    put_into_basket(other, 1)
+    expect_pieces(other, 3)
+    quantity = page.get_by_label("Quantity of Quokka 14")
+    quantity.fill("1")
+    quantity.press("Enter")
+    expect(page.get_by_role("link", name="Quokka 15")).to_be_visible()
+    expect(page.locator("#total")).to_have_text("29,014")
+
+
+def test_the_keyboard_is_enough(visit, quokkas):
+    page = visit().open("/shop/")
+    tab_to(page, page.get_by_label("Search in names and descriptions"))
+    page.keyboard.type("Quokka 17")
+    page.keyboard.press("Enter")
+    expect(shown(page)).to_have_text(["Quokka 17"])
+    tab_to(page, page.get_by_role("link", name="Quokka 17"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Quokka 17")).to_be_visible()
+    tab_to(page, page.get_by_label("Quantity"))
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect_pieces(page, 2)
+    page.keyboard.press("Shift+Tab")
+    tab_to(page, page.get_by_role("button", name="Change quantity"))
+    page.reload()
+    tab_to(page, page.get_by_role("navigation", name="Shop").get_by_role("link", name="Basket"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#total")).to_have_text("34,014")
+    tab_to(page, page.get_by_label("Quantity of Quokka 17"))
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.locator("#total")).to_have_text("51,021")
+    tab_to(page, page.get_by_role("button", name="Remove Quokka 17"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#empty").get_by_role("link", name="To the products")).to_be_focused()
+
+
+@pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, {"viewport": PHONE}])
+def test_a_filled_basket_and_a_refused_search_can_be_used_by_everybody(visit, quokkas, look):
+    one = visit(**look)
+    page = one.open(quokkas.path(18))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    for path in ("/shop/basket/", "/shop/?min_price=x&ordering=y", quokkas.path(18)):
+        one.open(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+        found = Axe().run(page)
+        assert found.response["violations"] == [], found.generate_report()
+    one.complaints.clear()  # Chromium says of the refused search that it was answered with 400.
