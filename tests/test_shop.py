@@ -220,6 +220,15 @@ def test_a_fragment_that_somebody_else_has_written_is_made_anew(client, books, r
         assert "Book A 1 view" in section(client.get(SHOP), "most-viewed")
 
 
+def test_fragments_that_cannot_be_reached_are_made_for_the_one_page(client, books, settings):
+    """As in the moment between asking for the version of the products and for the fragment."""
+    look(client, books[0])
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    lost = {**settings.CACHES["template_fragments"], "LOCATION": nowhere}
+    settings.CACHES = {**settings.CACHES, "template_fragments": lost}
+    assert "Book A 1 view" in section(client.get(SHOP), "most-viewed")
+
+
 def test_without_redis_the_list_is_there_and_what_stands_beside_it_is_not(
     client, books, lose_redis
 ):
