@@ -92,7 +92,7 @@ def search(page: Page, words: str) -> None:
 
 def put_into_basket(page: Page, quantity: int) -> None:
     page.get_by_label("Quantity").fill(str(quantity))
-    page.get_by_role("button", name="Put into the basket").click()
+    page.get_by_role("button", name="Add to basket").click()
 
 
 def expect_pieces(page: Page, count: int) -> None:
@@ -222,7 +222,7 @@ def test_a_product_that_is_taken_out_of_the_store_says_so_on_its_open_page(visit
     expect(page.locator("#price")).to_have_text("1")
     quokkas.delete(GONE_1)
     expect(page.get_by_text("This product has just been taken out of the store.")).to_be_visible()
-    expect(page.get_by_role("button", name="Put into the basket")).to_be_disabled()
+    expect(page.get_by_role("button", name="Add to basket")).to_be_disabled()
     page.reload()
     expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
     assert all("404 (Not Found)" in complaint for complaint in one.complaints)
