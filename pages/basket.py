@@ -15,7 +15,7 @@ from rest_framework.exceptions import ValidationError
 
 from pages.page import View, page
 from pages.powers import powers_of
-from pages.templatetags.localised import number
+from pages.templatetags.numbers import number
 from store import basket
 from store.api_exceptions import ServiceUnavailable
 from store.basket_lines import MAX_LINES, MAX_QUANTITY

@@ -1,11 +1,13 @@
-"""Numbers as the reader writes them: digits and separators of the page's language (CLDR, by Babel).
+"""Numbers and days as the reader writes them, in the way of the page's language (CLDR, by Babel).
 
 The scripts' numbers come from the browser's Intl, which has the same data. Babel knows a language's
 separators, but writes Latin digits.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 
+from babel.dates import format_date
 from babel.numbers import format_decimal, format_percent
 from django import template
 from django.utils.translation import get_language
@@ -43,7 +45,20 @@ def percent(share: float | None) -> str:
     return "" if share is None else _write(format_percent, share)
 
 
+@register.filter
+def day(moment: datetime) -> str:
+    """Return the day of a moment, the month in words."""
+    return _in_digits(format_date(moment, "long", locale=_language()))
+
+
 def _write(form: Callable[..., str], value: float, **options: str) -> str:
-    language = get_language() or "en"
-    text = form(value, locale=language, numbering_system="default", **options)
-    return text.translate(DIGITS.get(language, {}))
+    text = form(value, locale=_language(), numbering_system="default", **options)
+    return _in_digits(text)
+
+
+def _in_digits(text: str) -> str:
+    return text.translate(DIGITS.get(_language(), {}))
+
+
+def _language() -> str:
+    return get_language() or "en"
