@@ -1,19 +1,14 @@
 """GET /metrics: what `store.metrics` counts, for Prometheus, and only for those who may ask."""
 
-import os
-import struct
-import time
 from ipaddress import ip_address
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from store import metric_totals
 from store.proxies import is_forwarded
-
-STARTING_SECONDS = 0.1  # Longer than a worker takes from making its file to filling it.
 
 
 @require_safe
@@ -21,16 +16,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format, added up over gunicorn's workers."""
     if not may_ask(request):
         return HttpResponse("METRICS_ALLOW does not name your address.\n", status=403)
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    try:
-        text = generate_latest(registry)
-    except struct.error:  # A worker that starts is just making its file, which is empty at first.
-        time.sleep(STARTING_SECONDS)
-        text = generate_latest(registry)
-    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(metric_totals.read(generate_latest), content_type=CONTENT_TYPE_LATEST)
 
 
 def may_ask(request: HttpRequest) -> bool:

@@ -19,6 +19,7 @@ PLUMBING = {
     "event_stream",
     "keys",
     "locks",
+    "metric_totals",
     "metrics",
     "queues",
     "redis_survey",
@@ -98,4 +99,4 @@ def test_only_the_settings_read_the_environment():
         )
     }
     # prometheus_client has no other way to say where its files are, and wsgi.py's is Django's own.
-    assert readers == {Path("store/metrics_view.py")}
+    assert readers == {Path("store/metric_totals.py")}
