@@ -1,12 +1,14 @@
 """What a Redis server is doing and what it holds, for operators.
 
-INFO, SLOWLOG GET, and SCAN with MEMORY USAGE in batches; never KEYS, which would hold the server up.
+INFO, SLOWLOG GET, and SCAN with MEMORY USAGE, TYPE and PTTL in batches; never KEYS, which would hold the
+server up.
 What the ACL does not permit is NOT_PERMITTED. Raises RedisError if the server cannot be reached.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from redis import Redis
@@ -16,20 +18,40 @@ T = TypeVar("T")
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 10.0
 BATCH_KEYS = 500
-# Of more keys of a family the memory is estimated from these: an asked key costs some 2 us of the server.
+# Of more keys of a family the rest is estimated from these: an asked key costs some 2 us of the server.
 MEASURED_KEYS = 1000
 SLOW_COMMANDS = 10
+WITHOUT_END, GONE = -1, -2  # What PTTL says instead of a time.
+ALL, CACHE, QUEUE = "cache and all else", "cache", "queue"
 OTHERS = "(not the store's)"
 NOT_PERMITTED = "not permitted"
 
 
+@dataclass(frozen=True)
+class Server:
+    """One of the store's Redis servers."""
+
+    name: str  # what of the store it is for: ALL, CACHE or QUEUE
+    url: str
+
+    @property
+    def address(self) -> str:
+        """Where it is, without who signs in there."""
+        parts = urlsplit(self.url)
+        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 @dataclass
 class Family:
-    """The keys of one family, and the memory of those that were measured."""
+    """The keys of one family, and what those that were measured have in common."""
 
     keys: int = 0
     measured: int = 0
     measured_bytes: int = 0
+    types: set[str] = field(default_factory=set)
+    shortest_ms: int | None = None  # that a key has left to live; None if none has an end
+    longest_ms: int | None = None
+    has_lasting: bool = False  # keys without an end
 
     @property
     def is_estimate(self) -> bool:
@@ -39,6 +61,21 @@ class Family:
     def bytes(self) -> int | None:
         """What all keys take, in proportion to the measured ones; None if none could be."""
         return round(self.measured_bytes / self.measured * self.keys) if self.measured else None
+
+    def add(self, size: Any, key_type: Any, ttl_ms: Any) -> None:
+        """Note what a key said of itself; what was not permitted is an exception."""
+        if isinstance(size, int):  # Neither gone meanwhile nor refused.
+            self.measured += 1
+            self.measured_bytes += size
+        if isinstance(key_type, bytes) and key_type != b"none":
+            self.types.add(key_type.decode())
+        if not isinstance(ttl_ms, int) or ttl_ms == GONE:
+            return
+        if ttl_ms == WITHOUT_END:
+            self.has_lasting = True
+            return
+        self.shortest_ms = ttl_ms if self.shortest_ms is None else min(self.shortest_ms, ttl_ms)
+        self.longest_ms = max(self.longest_ms or 0, ttl_ms)
 
 
 @dataclass(frozen=True)
@@ -51,12 +88,21 @@ class SlowCommand:
     families: list[str] = field(default_factory=list)
 
 
-def connect(url: str) -> Redis:
+def servers() -> list[Server]:
+    """Return the store's servers: one for all, or a second one for what must not be evicted."""
+    if settings.QUEUE_REDIS_URL == settings.REDIS_URL:
+        return [Server(ALL, settings.REDIS_URL)]
+    return [Server(CACHE, settings.REDIS_URL), Server(QUEUE, settings.QUEUE_REDIS_URL)]
+
+
+def connect(
+    url: str, connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS
+) -> Redis:
     """Return a client with an operator's patience; redis-py's own would try ten times."""
     return Redis.from_url(
         url,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=READ_SECONDS,
+        socket_connect_timeout=connect_seconds,
+        socket_timeout=read_seconds,
         protocol=2,
         driver_info=None,
     )
@@ -73,12 +119,16 @@ def slow_commands(redis: Redis) -> list[SlowCommand] | None:
     return None if found is None else [_slow_command(entry) for entry in found]
 
 
-def families(redis: Redis) -> dict[str, Family] | None:
+def families(
+    redis: Redis, most_keys: int | None = None, measured_keys: int = MEASURED_KEYS
+) -> dict[str, Family] | None:
     """Return the families in the server's logical database by name, or None if it is not permitted.
 
-    A key that moves while SCAN goes on may be counted twice.
+    Of more than `most_keys` only about so many are looked at, and numbers are in proportion; SCAN's
+    order has nothing to do with names, but a family of few keys may be missed. A key that moves while
+    SCAN goes on may be counted twice.
     """
-    return _if_permitted(lambda: _families(redis))
+    return _if_permitted(lambda: _families(redis, most_keys, measured_keys))
 
 
 def family_of(key: str) -> str:
@@ -94,19 +144,26 @@ def family_of(key: str) -> str:
     return next((part for part in rest if not part.isdecimal()), OTHERS)
 
 
-def _families(redis: Redis) -> dict[str, Family]:
+def _families(redis: Redis, most_keys: int | None, measured_keys: int) -> dict[str, Family]:
     found: dict[str, Family] = {}
+    seen, is_whole = 0, True
     for batch in _batches(redis):
+        if most_keys is not None and seen >= most_keys:
+            is_whole = False
+            break
+        seen += len(batch)
         to_measure = []
         for key in batch:
             family = found.setdefault(family_of(key), Family())
             family.keys += 1
-            if family.keys <= MEASURED_KEYS and family_of(key) != OTHERS:
+            if family.keys <= measured_keys and family_of(key) != OTHERS:
                 to_measure.append(key)
-        for key, size in zip(to_measure, _memory(redis, to_measure), strict=True):
-            if isinstance(size, int):  # Neither gone meanwhile nor refused.
-                found[family_of(key)].measured += 1
-                found[family_of(key)].measured_bytes += size
+        for key, answers in zip(to_measure, _measure(redis, to_measure), strict=True):
+            found[family_of(key)].add(*answers)
+    if not is_whole:
+        share = max(1.0, int(redis.dbsize()) / seen)
+        for family in found.values():
+            family.keys = round(family.keys * share)
     return dict(sorted(found.items()))
 
 
@@ -125,13 +182,17 @@ def _batches(redis: Any) -> Iterator[list[str]]:
             return
 
 
-def _memory(redis: Redis, keys: list[str]) -> list[Any]:
+def _measure(redis: Redis, keys: list[str]) -> list[tuple[Any, Any, Any]]:
+    """Return the size, the type and the time left of each key, or the errors instead of them."""
     if not keys:
         return []
     with redis.pipeline(transaction=False) as pipeline:
         for key in keys:
             pipeline.memory_usage(key)
-        return pipeline.execute(raise_on_error=False)
+            pipeline.type(key)
+            pipeline.pttl(key)
+        answers = pipeline.execute(raise_on_error=False)
+    return list(zip(answers[::3], answers[1::3], answers[2::3], strict=True))
 
 
 def _if_permitted(ask: Callable[[], T]) -> T | None:

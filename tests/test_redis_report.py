@@ -61,12 +61,25 @@ def test_it_shows_keys_and_memory_of_each_family(own, prefix):
     own.lpush("rq:queue:default", "job")
     own.set("another:1:product", "x")
     said = report()
-    assert re.fullmatch(r"1,200 +~\d+\.\d KB", row(said, "basket"))
-    assert re.fullmatch(r"2 +(39|4\d)\.\d KB", row(said, "product"))
-    assert re.fullmatch(r"1 +\d+ bytes", row(said, "session"))
-    assert re.fullmatch(r"1 +\d+ bytes", row(said, "rq"))
+    assert re.fullmatch(r"1,200 +~\d+\.\d KB +hash +no end", row(said, "basket"))
+    assert re.fullmatch(r"2 +(39|4\d)\.\d KB +string +no end", row(said, "product"))
+    assert re.fullmatch(r"1 +\d+ bytes +string +no end", row(said, "session"))
+    assert re.fullmatch(r"1 +\d+ bytes +list +no end", row(said, "rq"))
     assert row(said, OTHERS) == "1"
     assert "~ estimated from 1,000 of the keys" in said
+
+
+def test_it_shows_what_types_the_keys_of_a_family_have_and_how_long_they_live(own, prefix):
+    own.set(f"{prefix}:1:product", "x", px=599_999)
+    own.set(f"{prefix}:1:product:stale", "x", px=4_199_999)
+    own.zadd(keys.ranking_key(), {"1": 1}, nx=True)
+    own.expire(keys.ranking_key(), 60)
+    own.hset(f"{prefix}:throttle:a", "1", "2")
+    own.set(f"{prefix}:throttle:b", "x", px=30_999)
+    said = report()
+    assert re.search(r"string +0:09:5\d to 1:09:5\d$", row(said, "product"))
+    assert re.search(r"zset +0:00:5\d$", row(said, "ranking"))
+    assert re.search(r"hash, string +0:00:(30|2\d) to no end$", row(said, "throttle"))
 
 
 def test_it_says_how_many_visitors_there_were_today(own):
@@ -74,11 +87,10 @@ def test_it_says_how_many_visitors_there_were_today(own):
     assert "Visitors who looked at products today: about 2" in report()
 
 
-def test_what_is_estimated_is_in_proportion_to_what_was_measured(own, prefix, monkeypatch):
-    monkeypatch.setattr(redis_survey, "MEASURED_KEYS", 10)
+def test_what_is_estimated_is_in_proportion_to_what_was_measured(own, prefix):
     for number in range(40):
         own.set(f"{prefix}:basket:user:{number + 10}", "x" * 100)
-    family = redis_survey.families(own)["basket"]
+    family = redis_survey.families(own, measured_keys=10)["basket"]
     assert (family.keys, family.measured) == (40, 10)
     assert family.is_estimate
     assert family.bytes == family.measured_bytes * 4

@@ -2,9 +2,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.template.defaultfilters import filesizeformat
 from redis.exceptions import RedisError
@@ -14,7 +12,7 @@ from rich.table import Table
 
 from store import redis_survey, view_counts
 from store.breaker import Unavailable
-from store.redis_survey import NOT_PERMITTED, Family
+from store.redis_survey import NOT_PERMITTED, Family, Server
 
 
 class Command(BaseCommand):
@@ -27,21 +25,22 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self._console = Console(file=self.stdout, highlight=False)  # type: ignore[arg-type]
         down = []
-        for purpose, url in _servers():
+        for server in redis_survey.servers():
             try:
-                self._report(purpose, url)
+                self._report(server)
             except RedisError as error:
-                down.append(f"Redis for the {purpose} cannot be reached: {error}")
+                down.append(f"Redis for the {server.name} cannot be reached: {error}")
         if down:
             raise CommandError(" ".join(down))
         with suppress(Unavailable):
             visitors = view_counts.visitors(datetime.now(UTC))
             self._console.print(f"Visitors who looked at products today: about {visitors:,}")
 
-    def _report(self, purpose: str, url: str) -> None:
-        with redis_survey.connect(url) as redis:
+    def _report(self, server: Server) -> None:
+        with redis_survey.connect(server.url) as redis:
             redis.ping()  # Before anything is printed.
-            self._show_server(f"Redis for the {purpose}, {_address(url)}", redis_survey.info(redis))
+            title = f"Redis for the {server.name}, {server.address}"
+            self._show_server(title, redis_survey.info(redis))
             self._show_families(redis_survey.families(redis))
             self._show_slow_commands(redis_survey.slow_commands(redis))
 
@@ -58,9 +57,12 @@ class Command(BaseCommand):
         table = _table("Keys by family", "family")
         for column in ("keys", "memory"):
             table.add_column(column, justify="right")
+        for column in ("type", "time left"):
+            table.add_column(column, overflow="fold")
         for name, family in families.items():
             memory = "" if name == redis_survey.OTHERS else _memory(family)
-            table.add_row(name, f"{family.keys:,}", memory)
+            types = ", ".join(sorted(family.types))
+            table.add_row(name, f"{family.keys:,}", memory, types, _time_left(family))
         self._console.print(table)
         if any(family.bytes is not None and family.is_estimate for family in families.values()):
             self._console.print(f"~ estimated from {redis_survey.MEASURED_KEYS:,} of the keys\n")
@@ -75,19 +77,6 @@ class Command(BaseCommand):
             took = f"{one.microseconds / 1000:,.1f} ms"
             table.add_row(took, when, one.command, ", ".join(one.families))
         self._console.print(table)
-
-
-def _servers() -> list[tuple[str, str]]:
-    """Return what each server is for, and its URL."""
-    if settings.QUEUE_REDIS_URL == settings.REDIS_URL:
-        return [("cache and all else", settings.REDIS_URL)]
-    return [("cache", settings.REDIS_URL), ("queue", settings.QUEUE_REDIS_URL)]
-
-
-def _address(url: str) -> str:
-    """Return a URL without who signs in there."""
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _facts(info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -118,6 +107,22 @@ def _memory(family: Family) -> str:
     if family.bytes is None:
         return NOT_PERMITTED
     return f"{'~' if family.is_estimate else ''}{_size(family.bytes)}"
+
+
+def _time_left(family: Family) -> str:
+    """Return how long the keys still live, from the first to the last to go."""
+    ends = [
+        _duration(timedelta(seconds=milliseconds // 1000))
+        for milliseconds in (family.shortest_ms, family.longest_ms)
+        if milliseconds is not None
+    ]
+    if family.has_lasting:
+        ends = [*ends[:1], "no end"]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _duration(time: timedelta) -> str:
+    return f"{time.days} days" if time.days > 1 else str(time)
 
 
 def _size(number_of_bytes: int) -> str:
