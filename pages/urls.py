@@ -8,6 +8,7 @@ app_name = "pages"
 urlpatterns = [
     path("", watch.home, name="watch"),
     path("redis/", inside.home, name="redis"),
+    path("redis/state/", inside.state, name="redis-state"),
     path("shop/", shop.products, name="shop"),
     path("shop/<int:product_id>/", shop.product, name="product"),
     path("shop/<int:product_id>/price/", shop.price, name="price"),
