@@ -1,7 +1,7 @@
 from django.urls import include, path
 from django.views.i18n import JavaScriptCatalog
 
-from pages import basket, inside, jobs, shop, strategies, watch
+from pages import basket, inside, jobs, jobs_api, shop, strategies, watch
 from pages.page import in_their_language
 
 app_name = "pages"
@@ -17,6 +17,13 @@ urlpatterns = [
     path("shop/basket/<int:product_id>/remove/", basket.remove, name="basket-remove"),
     path("shop/basket/empty/", basket.empty, name="basket-empty"),
     path("jobs/", jobs.home, name="jobs"),
+    path("jobs/sample-books.csv", jobs.sample, name="jobs-sample"),
+    path("jobs/bring-back/", jobs.bring_back, name="jobs-bring-back"),
+    path("jobs/imports/", jobs_api.imports, name="imports"),
+    path("jobs/imports/<int:transfer_id>/rejected/", jobs_api.rejected_rows, name="rejected-rows"),
+    path("jobs/exports/", jobs_api.exports, name="exports"),
+    path("jobs/exports/<int:transfer_id>/", jobs_api.export, name="export"),
+    path("jobs/status/<str:job_id>/", jobs_api.job, name="job"),
     path("strategies/", strategies.home, name="strategies"),
     path("language/", include("django.conf.urls.i18n")),
     path(

@@ -339,7 +339,11 @@ RQ_SHOW_ADMIN_LINK = False
 
 # --- Security ------------------------------------------------------------------------------------
 # How long a request's body may be, by what its path begins with.
-BODY_LIMITS = {"/": MAX_BODY_BYTES, "/store/imports/": IMPORT_MAX_BYTES}
+BODY_LIMITS = {
+    "/": MAX_BODY_BYTES,
+    "/store/imports/": IMPORT_MAX_BYTES,
+    "/jobs/imports/": IMPORT_MAX_BYTES,
+}
 if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # Probes speak plain HTTP to the container; they are answered before any redirect.
