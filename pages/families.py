@@ -42,12 +42,11 @@ BY_SERVER = {
 
 
 def shown(server: str, found: set[str]) -> dict[str, str | Promise]:
-    """Return the sentences of a server's families: first those `found` there, then what may come."""
+    """Return the sentences of a server's families: what may come, and what was `found` there."""
     off = {
         OTHERS,
-        *(["orm"] if not settings.ORM_CACHE else []),
+        *([] if settings.ORM_CACHE else ["orm"]),
         *([] if settings.STRATEGIES else ["strategies", "strategies_herd"]),
     }
-    here = {name: text for name, text in BY_SERVER[ALL].items() if name in found}
-    to_come = {name: text for name, text in BY_SERVER[server].items() if name not in off}
-    return here | to_come
+    expected = BY_SERVER[server].keys() - off
+    return {name: text for name, text in BY_SERVER[ALL].items() if name in expected | found}

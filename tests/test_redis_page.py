@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.cache import caches
@@ -14,6 +15,8 @@ from pages import families, redis_state
 from store import keys, redis_survey
 from store.caching import picture
 from store.redis_survey import ALL, CACHE, OTHERS, QUEUE, family_of
+from tests import browser
+from tests.processes import StoreProcess
 from tests.servers import free_port, start_redis
 from tests.test_redis_docs import rows
 
@@ -112,6 +115,33 @@ def test_while_the_store_cannot_be_reached_it_says_so_and_goes_on_trying(visit):
     page.unroute(f"**{STATE}")
     expect(status).to_have_text(re.compile("^Updated every 2 seconds"), timeout=SLOW_MS)
     one.complaints.clear()  # The browser itself says that requests failed.
+
+
+@pytest.fixture
+def own_demo() -> Iterator[StoreProcess]:
+    store = browser.open_demo()
+    yield store
+    store.close()
+
+
+def test_while_redis_hangs_it_says_so_and_comes_back_by_itself(own_demo, chromium):
+    children = psutil.Process(own_demo.process.pid).children(recursive=True)
+    (server,) = [child for child in children if "valkey" in child.name()]
+    one = browser.Visit(chromium.new_context(locale="en-GB"), own_demo.url)
+    page = one.open("/redis/")
+    status = page.get_by_role("status")
+    server.suspend()
+    page.evaluate("fetch('/store/cached/').then((answer) => answer.text())")
+    expect(status).to_contain_text("Redis cannot be reached.", timeout=SLOW_MS)
+    expect(page.get_by_text("This Redis cannot be reached.")).to_be_visible()
+    breaker = figure(page, "Circuit breaker").locator("dd").first
+    expect(breaker).to_have_text("open", timeout=SLOW_MS)
+    server.resume()
+    expect(breaker).to_have_text("closed", timeout=SLOW_MS)
+    expect(status).to_contain_text("Updated every 2 seconds", timeout=SLOW_MS)
+    expect(page.get_by_text("This Redis cannot be reached.")).to_be_hidden()
+    one.context.close()
+    assert one.complaints == []
 
 
 def test_without_javascript_the_figures_are_those_of_the_moment(visit, demo_store):
