@@ -8,10 +8,12 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.cache import caches
 from django.test import Client
+from django.utils import translation
 from playwright.sync_api import Page, expect
 from redis import Redis
 
 from pages import families, redis_state
+from pages.templatetags import numbers
 from store import keys, redis_survey
 from store.caching import picture
 from store.redis_survey import ALL, CACHE, OTHERS, QUEUE, family_of
@@ -150,6 +152,18 @@ def test_without_javascript_the_figures_are_those_of_the_moment(visit, demo_stor
     expect(page.get_by_role("status")).to_contain_text("when the page was loaded")
     expect(row(page, "product")).to_contain_text(re.compile(r"string\s+\d+\s+[\d.]+\sKB"))
     expect(page.locator("#entry pre")).to_contain_text('"fill_seconds"')
+
+
+@pytest.mark.parametrize(
+    ("number_of_bytes", "shown"),
+    [(0, "0 B"), (999, "999 B"), (1999, "2 KB"), (37_431, "37.4 KB"), (12_200_000, "12.2 MB")],
+)
+def test_the_server_writes_sizes_as_the_script_does(number_of_bytes, shown, visit):
+    with translation.override("en"):
+        assert numbers.size(number_of_bytes) == shown
+    page = visit().open("/redis/")
+    module = "import('/static/pages/format.js').then((format) => format.bytes(%d))"
+    assert page.evaluate(module % number_of_bytes) == shown
 
 
 @engines

@@ -14,6 +14,7 @@ from django.utils.translation import get_language
 
 register = template.Library()
 
+SIZE_UNITS = ("B", "KB", "MB", "GB")
 DIGITS = {
     "fa": str.maketrans(
         "0123456789%", "\u06f0\u06f1\u06f2\u06f3\u06f4\u06f5\u06f6\u06f7\u06f8\u06f9\u066a"
@@ -37,6 +38,19 @@ def milliseconds(seconds: float | None) -> str:
         return ""
     value = seconds * 1000
     return number(value, 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3)
+
+
+@register.filter
+def size(number_of_bytes: int | None) -> str:
+    """Return bytes in the unit that suits them, of 1000 as in the scripts; "" for None."""
+    if number_of_bytes is None:
+        return ""
+    value, units = float(number_of_bytes), list(SIZE_UNITS)
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    value = round(value, 1)
+    return f"{number(value, 0 if value.is_integer() else 1)} {units[0]}"
 
 
 @register.filter

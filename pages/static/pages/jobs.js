@@ -121,17 +121,9 @@ async function refreshTables() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("latest");
     if (fresh) document.getElementById("latest").replaceWith(document.adoptNode(fresh));
-    localise();
   } catch {
     // They show the job when the page is loaded again.
   }
 }
 
-// The server writes digits as all computers do.
-function localise() {
-  for (const element of document.querySelectorAll("[data-number]")) element.textContent = number(element.dataset.number);
-  for (const element of document.querySelectorAll("[data-bytes]")) element.textContent = bytes(Number(element.dataset.bytes));
-}
-
-localise();
 for (const card of document.querySelectorAll("[data-kind]")) new Job(card);
