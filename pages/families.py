@@ -13,6 +13,7 @@ EVICTABLE: dict[str, str | Promise] = {
         "down, and the generation that all of them have to be of."
     ),
     "session": _("Who is signed in. The database knows it, too; the copy here saves asking it."),
+    "fragment": _("Parts of pages that are slow to make, kept for a minute."),
     "orm": _("Single products, as Django's own queries have read them. Only with ORM_CACHE=on."),
     "strategies": _(
         "Lists as usual ways of caching keep them, to compare. Only with STRATEGIES=on."
