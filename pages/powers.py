@@ -7,15 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
 
 from store.proxies import is_forwarded
 
-View = Callable[..., HttpResponse]
+T = TypeVar("T")
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
 
@@ -63,11 +63,11 @@ def _has_port(request: HttpRequest) -> bool:
     return not request.get_host().endswith("]") and ":" in request.get_host()
 
 
-def demo_only(view: View) -> View:
+def demo_only(view: Callable[..., T]) -> Callable[..., T]:
     """Make a view that does not exist (404) but in the demo."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> T:
         if not is_demo(request):
             raise Http404
         return view(request, *args, **kwargs)
@@ -75,12 +75,12 @@ def demo_only(view: View) -> View:
     return guarded
 
 
-def needs(power: str) -> Callable[[View], View]:
+def needs(power: str) -> Callable[[Callable[..., T]], Callable[..., T]]:
     """Refuse (403) who has not the power of this name, a field of `Powers`."""
 
-    def decorate(view: View) -> View:
+    def decorate(view: Callable[..., T]) -> Callable[..., T]:
         @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> T:
             if not getattr(powers_of(request), power):
                 raise PermissionDenied
             return view(request, *args, **kwargs)

@@ -1,12 +1,18 @@
 from django.urls import include, path
 from django.views.i18n import JavaScriptCatalog
 
-from pages import basket, inside, jobs, jobs_api, shop, strategies, watch
+from pages import basket, forget, inside, jobs, jobs_api, shop, strategies, watch
 from pages.page import in_their_language
 
 app_name = "pages"
 urlpatterns = [
     path("", watch.home, name="watch"),
+    path("forget/price/", forget.price, name="change_price"),
+    path("forget/cache/", forget.clear, name="clear_cache"),
+    path("forget/entry/", forget.expire, name="expire_entry"),
+    path("forget/stampede/", forget.herd, name="stampede"),
+    path("forget/redis/", forget.stop_redis, name="stop_redis"),
+    path("forget/database/", forget.stop_database, name="stop_database"),
     path("redis/", inside.home, name="redis"),
     path("redis/state/", inside.state, name="redis-state"),
     path("shop/", shop.products, name="shop"),

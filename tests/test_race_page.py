@@ -154,7 +154,7 @@ def test_the_stream_goes_on_until_it_is_stopped(visit):
     expect(page.locator("#race-status")).to_contain_text("until you stop")
     caption = column(page, "From the cache").locator("caption")
     expect(caption).to_have_text(re.compile(r"^([3-9]|\d\d+) answers$"))
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_role("button", name="Keep going")).to_be_visible()
     stopped_at = answers(page)
     expect(page.locator("#race-status")).to_have_text(f"{stopped_at} requests sent to each list.")
@@ -170,12 +170,12 @@ def test_the_stream_pauses_while_the_tab_is_hidden(visit):
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.get_by_role("button", name="Keep going").click()
-    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
     page.wait_for_timeout(1000)  # Four times the time between two pairs.
     assert asked == []
     set_hidden(page, hidden=False)
     expect(column(page, "From the cache")).to_contain_text(re.compile(r"\d+ answers?"))
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
 
 
 def set_hidden(page: Page, *, hidden: bool) -> None:
@@ -272,7 +272,7 @@ def test_all_can_be_done_with_the_keyboard(visit):
     expect(button).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    expect(page.get_by_role("button", name="Stop")).to_be_focused()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Keep going")).to_be_focused()
     page.keyboard.press("Tab")
@@ -364,7 +364,7 @@ def test_an_error_is_shown_and_counted_and_the_race_goes_on(visit, demo_store):
         expect(column(page, "From the cache")).not_to_contain_text("error")
     expect(database).to_contain_text("The last one: from the database.")
     expect(database).to_contain_text(re.compile(r"\d+ errors"))
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     # The browser notes each answer that is an error.
     assert all("503" in complaint for complaint in one.complaints)
     one.complaints.clear()

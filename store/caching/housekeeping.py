@@ -34,6 +34,17 @@ def sweep(pattern: str, *, delete: bool) -> Iterator[int]:
             yield int(client.unlink(*batch)) if delete else len(batch)
 
 
+def expire(family: str) -> bool:
+    """Have the main entry of `family` expire now, as if its time were up; say whether there was one.
+
+    Its stale copy stays. Raises RedisError if Redis is down.
+    """
+    if not isinstance(_cache(), RedisCache):
+        return False
+    # A millisecond of time left, as 0 would be a deletion.
+    return bool(_client().pexpire(_cache().make_key(keys.entry_keys(family).entry), 1))
+
+
 def served(family: str) -> Iterator[tuple[EntryKeys, Entry]]:
     """Yield the entries of `family` that are being served, one by one."""
     entries = RedisEntries()

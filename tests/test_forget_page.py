@@ -1,0 +1,302 @@
+"""Make it forget: what a person sees happen after each button, in a real browser."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests import browser
+from tests.processes import ROOT, StoreProcess, clean_environment
+from tests.test_embedded import wait_for
+from tests.visitors import ask_at_once, is_hit, press
+
+PATIENCE_MS = 20_000
+OUTAGE_MS = 30_000
+A_MISS = "201: a miss. It read the database and filled the cache."
+
+
+@pytest.fixture
+def healed(demo_store: StoreProcess) -> Iterator[None]:
+    """Leave a demo behind in which nothing is stopped, and all processes trust Redis again."""
+    yield
+    wait_for(
+        lambda: (
+            demo_store.get("/readyz").json == {"database": "ok", "cache": "ok"}
+            and all(map(is_hit, ask_at_once(demo_store)))
+        ),
+        seconds=40,
+    )
+
+
+@pytest.fixture
+def page(visit) -> Page:
+    found: Page = visit().open("/")
+    expect(found.get_by_text("Live events: connected")).to_be_visible(timeout=PATIENCE_MS)
+    return found
+
+
+def happened(page: Page) -> Locator:
+    return page.locator(".card").filter(has=page.get_by_role("heading", name="What happened"))
+
+
+def expect_told(page: Page, text: str | re.Pattern[str], timeout: int = PATIENCE_MS) -> None:
+    expect(happened(page).get_by_role("status")).to_have_text(text, timeout=timeout)
+
+
+def expect_step(page: Page, text: str | re.Pattern[str]) -> None:
+    steps = happened(page).get_by_role("listitem")
+    expect(steps.filter(has_text=text)).to_have_count(1, timeout=PATIENCE_MS)
+
+
+def click(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+
+
+def save(page: Page, product: int, price: int) -> None:
+    page.get_by_label("Product").select_option(str(product))
+    page.get_by_label("New price").fill(str(price))
+    click(page, "Save")
+
+
+def set_price(store: StoreProcess, product: int, price: int) -> None:
+    """Somebody else changes a price, or it is put back."""
+    fields = {"product": str(product), "price": str(price)}
+    assert press(store, "/forget/price/", fields).status == 200
+
+
+# --- A price -----------------------------------------------------------------------------------------
+
+
+def test_a_new_price_is_right_everywhere_in_a_moment(page, demo_store):
+    set_price(demo_store, 2, 2000)
+    expect(page.get_by_role("option", name="Book B · 2,000")).to_have_count(1)
+    save(page, 2, 4321)
+
+    expect_told(page, "Book B costs 4,321 everywhere; before, it was 2,000.")
+    expect_step(page, "Book B is saved. The write took the server")
+    expect_step(page, "The event arrived: everybody who listens knows that it costs 4,321.")
+    # It may have come to the other process while that one still had the lag to refill its copy.
+    behind = "That was the copy of another process; such a copy may be a moment behind."
+    expect_step(page, re.compile(f"{re.escape(A_MISS)}|{re.escape(behind)}"))
+    for place in ("Cached list", "Uncached list", "Its own address"):
+        term = happened(page).get_by_role("term").filter(has_text=re.compile(f"^{place}$"))
+        expect(term.locator("+ dd")).to_have_text("4,321")
+    expect(page.get_by_role("option", name="Book B · 4,321")).to_have_count(1)
+    steps = happened(page).locator(".at").all_inner_texts()
+    assert all(re.fullmatch(r"[\d,]+ ms", text) for text in steps)
+
+
+def test_a_price_that_somebody_else_changes_is_shown_at_once(page, demo_store):
+    set_price(demo_store, 3, 31)
+    expect(page.get_by_role("option", name="Book C · 31", exact=True)).to_have_count(1)
+    set_price(demo_store, 3, 32)
+    expect(page.get_by_role("option", name="Book C · 32", exact=True)).to_have_count(1)
+
+
+def test_prices_that_change_many_at_once_are_shown_too(page, demo_store):
+    code = (
+        "from store.models import Product; Product.objects.filter(pk__in=[3, 4]).update(price=77)"
+    )
+    environment = clean_environment(VAR_DIR=str(demo_store.log.parent))
+    command = [sys.executable, "manage.py", "shell", "-c", code]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    for name in ("Book C", "Book D"):
+        expect(page.get_by_role("option", name=f"{name} · 77", exact=True)).to_have_count(1)
+
+
+def test_who_replaces_a_price_that_they_have_not_seen_is_told(page, demo_store):
+    set_price(demo_store, 4, 44)
+    option = page.get_by_role("option", name="Book D · 44", exact=True)
+    expect(option).to_have_count(1)
+    option.evaluate("one => { one.dataset.price = '40'; }")  # The event has not come yet.
+    save(page, 4, 45)
+    expect_step(page, "Somebody else had changed it meanwhile: it cost 44, no longer 40.")
+    expect_told(page, "Book D costs 45 everywhere; before, it was 44.")
+
+
+def test_the_keyboard_is_enough(page, demo_store):
+    set_price(demo_store, 5, 50)
+    page.get_by_label("Product").focus()
+    page.keyboard.type("Book E")
+    page.keyboard.press("Tab")
+    page.keyboard.type("55")
+    page.keyboard.press("Enter")
+    expect_told(page, "Book E costs 55 everywhere; before, it was 50.")
+    page.get_by_role("button", name="Save").focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Clear the cache")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect_step(page, A_MISS)
+
+
+def test_what_happened_can_be_read_by_everybody(page, demo_store):
+    save(page, 2, 2000)
+    expect_told(page, re.compile("Book B costs 2,000 everywhere"))
+    found = Axe().run(page)
+    assert [
+        one for one in found.response["violations"] if one["impact"] in ("serious", "critical")
+    ] == []
+
+
+def test_on_a_phone_what_happened_comes_into_view(visit):
+    page = visit(viewport=browser.PHONE).open("/")
+    save(page, 2, 2000)
+    expect_told(page, re.compile("Book B costs 2,000 everywhere"))
+    expect(happened(page).get_by_role("status")).to_be_in_viewport()
+
+
+# --- Forgetting --------------------------------------------------------------------------------------
+
+
+def test_after_clearing_the_next_request_fills_the_cache(page, demo_store):
+    demo_store.get("/store/cached/")
+    click(page, "Clear the cache")
+    expect_step(page, "The cache is empty")
+    expect_step(page, A_MISS)
+
+
+def test_after_its_time_is_up_the_next_request_fills_the_cache(page, demo_store):
+    demo_store.get("/store/cached/")
+    click(page, "Let it expire")
+    expect_step(page, "The time of the cached list is up.")
+    expect_step(page, A_MISS)
+
+
+def test_200_requests_at_once_cost_one_query(page):
+    told = happened(page).get_by_role("status")
+    for _ in range(5):  # A busy machine may be too slow for some of them to wait for the cache.
+        click(page, "Stampede: 200 at once")
+        expect(told).to_have_text(
+            re.compile("200 requests at once, . database quer"), timeout=PATIENCE_MS
+        )
+        if told.inner_text() == "200 requests at once, 1 database query.":
+            break
+    expect(told).to_have_text("200 requests at once, 1 database query.")
+    expect_step(page, "1 request was answered 201: it filled the cache.")
+    expect_step(page, "199 requests were answered 200, with the same list.")
+    expect_step(page, "The slowest answer took")
+
+
+# --- Outages -----------------------------------------------------------------------------------------
+
+
+def answer_of(page: Page, path: str) -> Locator:
+    term = happened(page).get_by_role("term").filter(has_text=re.compile(f"^{path}$"))
+    return term.locator("..")
+
+
+def test_the_store_goes_on_without_redis(page, demo_store, healed):
+    set_price(demo_store, 6, 60)
+    expect(page.get_by_role("option", name="Book F · 60", exact=True)).to_have_count(1)
+    click(page, "Stop Redis for 10 s")
+    expect_told(page, re.compile(r"Redis answers nobody for \d+ s\."))
+    expect(happened(page).get_by_text("Redis is back in")).to_be_visible()
+    for path in ("/store/", "/store/cached/"):
+        expect(answer_of(page, path)).to_contain_text("200", timeout=PATIENCE_MS)
+        expect(answer_of(page, path)).to_contain_text("from the database", timeout=PATIENCE_MS)
+
+    save(page, 6, 66)  # Prices can be changed all the same, and are right.
+    expect_told(page, "Book F costs 66 everywhere; before, it was 60.")
+    all_answered = r"Of (\d+) requests each, the cached list answered \1 and the uncached one \1\."
+    expect_told(page, re.compile(f"Redis is back. {all_answered}"), OUTAGE_MS)
+
+
+def test_the_cached_list_goes_on_without_the_database(visit, demo_store, healed):
+    one = visit()
+    page = one.open("/")
+    demo_store.get("/store/cached/")
+    click(page, "Stop the database for 10 s")
+    expect_told(page, re.compile(r"The database fails for \d+ s\."))
+    expect(answer_of(page, "/store/")).to_contain_text("503", timeout=PATIENCE_MS)
+    expect(answer_of(page, "/store/cached/")).to_contain_text("200")
+    expect(answer_of(page, "/store/cached/")).to_contain_text("from the cache")
+
+    save(page, 6, 67)
+    expect_told(page, re.compile("What this needs cannot be reached right now."))
+    other = visit()
+    again = other.open("/")  # The page itself comes, and knows.
+    expect(happened(again).get_by_text("The database is back in")).to_be_visible()
+    expect(again.get_by_text("There is no product to be read")).to_be_visible()
+    again.context.close()
+    cached_answered = (
+        r"Of (\d+) requests each, the cached list answered \1 and the uncached one [0-2]\."
+    )
+    expect_told(page, re.compile(f"The database is back. {cached_answered}"), OUTAGE_MS)
+    expect(answer_of(page, "/store/")).to_contain_text("200", timeout=PATIENCE_MS)
+    for who in (one, other):
+        assert all("503 (Service Unavailable)" in complaint for complaint in who.complaints)
+        who.complaints.clear()  # The page asks what is down, and shows that it is.
+
+
+def test_a_stopped_server_stops_for_ten_seconds_however_often_it_is_asked(demo_store, healed):
+    left = [press(demo_store, "/forget/database/").json["seconds"] for _ in range(3)]
+    assert sorted(left, reverse=True) == left
+    assert 0 < left[-1] <= left[0] <= 10
+
+
+# --- Live events -------------------------------------------------------------------------------------
+
+
+def test_live_events_come_back_after_a_restart_of_the_store(chromium: Browser):
+    store = browser.open_demo()
+    try:
+        visit = browser.Visit(chromium.new_context(locale="en-GB"), store.url)
+        page = visit.open("/")
+        expect(page.get_by_text("Live events: connected")).to_be_visible(timeout=PATIENCE_MS)
+        store.close()
+        expect(page.get_by_text("Live events: reconnecting")).to_be_visible(timeout=PATIENCE_MS)
+
+        store = restarted(store)
+        expect(page.get_by_text("Live events: connected")).to_be_visible(timeout=PATIENCE_MS)
+        set_price(store, 2, 777)
+        expect(page.get_by_role("option", name="Book B · 777")).to_have_count(1)
+        save(page, 2, 778)
+        expect_step(page, "The event arrived: everybody who listens knows that it costs 778.")
+        visit.context.close()
+    finally:
+        store.close()
+
+
+def restarted(store: StoreProcess) -> StoreProcess:
+    """Open the demo that has been closed once more, at the same address."""
+    variables = {"VAR_DIR": str(store.log.parent), "PORT": str(store.port)}
+    again = StoreProcess(store.log, (), clean_environment(**variables), inherit=False)
+    again.port = store.port
+    again.wait_until_open()
+    return again
+
+
+# --- Without JavaScript ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("button", "told"),
+    [
+        ("Clear the cache", r"The cache is empty: \d+ cached lists? (is|are) gone\."),
+        ("Let it expire", r"The time of the cached list is up\."),
+        ("Stampede: 200 at once", r"200 requests at once, \d database quer(y|ies)\."),
+        ("Stop Redis for 10 s", r"Redis answers nobody for \d+ s\."),
+        ("Stop the database for 10 s", r"The database fails for \d+ s\."),
+    ],
+)
+def test_each_button_works_without_javascript(button, told, visit, demo_store, healed):
+    wait_for(lambda: all(map(is_hit, ask_at_once(demo_store))), seconds=10)
+    page = visit(java_script_enabled=False).open("/")
+    click(page, button)
+    message = page.get_by_role("status").filter(has_text=re.compile(told))
+    expect(message).to_be_in_viewport()
+    assert page.url.endswith("/#forget")
+    assert happened(page).is_hidden()  # It would say that nothing has happened.
+
+
+def test_a_price_is_changed_without_javascript(visit, demo_store):
+    set_price(demo_store, 2, 2000)
+    page = visit(java_script_enabled=False).open("/")
+    save(page, 2, 2001)
+    told = "Book B now costs 2,001; before, it was 2,000."
+    expect(page.get_by_role("status").filter(has_text=told)).to_be_in_viewport()
+    expect(page.get_by_role("option", name="Book B · 2,001")).to_have_count(1)
