@@ -47,9 +47,13 @@ def powers_of(request: HttpRequest) -> Powers:
 def is_demo(request: HttpRequest) -> bool:
     """Say whether this is the embedded default (settings.DEMO), asked by its own machine, directly.
 
-    That is looked at on each request, too, as gunicorn can be told to listen elsewhere.
+    That is looked at on each request, too, as gunicorn can be told to listen elsewhere, and a proxy of
+    this machine would make everybody a local client. One that says nothing of itself at least speaks
+    HTTP/1.0, as nginx does unless it is told otherwise; no browser does.
     """
     if not settings.DEMO or is_forwarded(request):
+        return False
+    if request.META.get("SERVER_PROTOCOL") == "HTTP/1.0":
         return False
     try:
         client = ip_address(request.META.get("REMOTE_ADDR", ""))
