@@ -114,6 +114,7 @@ def when_ready(_server: Any) -> None:
     print(
         f"""
 The store is open (Ctrl-C closes it):
+  {url}/                watch the cache work
   {url}/store/          products, read from the database every time
   {url}/store/cached/   the same, from the cache
   {url}/store/products/ one by one, to read and change
