@@ -75,9 +75,7 @@ screenshots: setup-dev ## Take the README's pictures of the pages (writes docs/s
 .PHONY: messages
 messages: setup-dev ## Collect the pages' texts for translation, and compile the translations
 	@bin/test-servers xgettext:gettext
-	@cd pages && ../$(PYTHON_IN_VENV) ../manage.py makemessages -v 0 -l fa --no-obsolete --add-location file
-	@cd pages && ../$(PYTHON_IN_VENV) ../manage.py makemessages -v 0 -l fa --no-obsolete --add-location file -d djangojs -i vendor
-	@cd pages && ../$(PYTHON_IN_VENV) ../manage.py compilemessages -v 0
+	@bin/messages
 
 .PHONY: lint
 lint: setup-dev ## Check style, types and migrations
