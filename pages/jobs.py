@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from pages.page import page
 from pages.powers import demo_only, powers_of
+from pages.templatetags.numbers import number
 from store import demo, job_status, product_csv
 from store.models import Transfer
 
@@ -53,7 +54,7 @@ def sample(_request: HttpRequest) -> HttpResponse:
 def bring_back(request: HttpRequest) -> HttpResponse:
     """Undo in the demo whatever imports have changed."""
     count = demo.bring_back()
-    messages.success(request, gettext("The store has its %d books again.") % count)
+    messages.success(request, gettext("The store has its %(count)s books again.") % {"count": number(count)})
     return redirect("pages:jobs")
 
 

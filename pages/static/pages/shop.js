@@ -6,14 +6,19 @@ import { number } from "./format.js";
 import { follow } from "./live.js";
 
 const BASKET = "/store/basket/";
-const UNAVAILABLE = 503;
+const [NOT_FOUND, TOO_MANY, UNAVAILABLE] = [404, 429, 503];
 const byId = (id) => document.getElementById(id);
 const lineOf = (basket, id) => basket.lines.find((line) => line.product === id);
 const priceText = (price) => (price === null ? gettext("no price yet") : number(price));
 
-function said(error) {
-  return error.status === UNAVAILABLE
-    ? gettext("The basket does not answer at the moment. Please try again shortly.") : error.message;
+// The API speaks English only.
+function said({ status, message, retryAfterSeconds: seconds = 1 }) {
+  if (status === UNAVAILABLE) return gettext("The basket does not answer at the moment. Please try again shortly.");
+  if (status === NOT_FOUND) return gettext("This product is no longer in the store.");
+  if (status !== TOO_MANY) return message;
+  return interpolate(ngettext(
+    "These were too many changes in a row. Please try again in %(seconds)s second.",
+    "These were too many changes in a row. Please try again in %(seconds)s seconds.", seconds), { seconds: number(seconds) }, true);
 }
 
 // --- Both --------------------------------------------------------------------------------------------
