@@ -54,7 +54,9 @@ def sample(_request: HttpRequest) -> HttpResponse:
 def bring_back(request: HttpRequest) -> HttpResponse:
     """Undo in the demo whatever imports have changed."""
     count = demo.bring_back()
-    messages.success(request, gettext("The store has its %(count)s books again.") % {"count": number(count)})
+    messages.success(
+        request, gettext("The store has its %(count)s books again.") % {"count": number(count)}
+    )
     return redirect("pages:jobs")
 
 
@@ -72,5 +74,5 @@ def _kind(kind: Transfer.Kind) -> dict[str, Any]:
 def _sample_rows() -> Iterator[tuple[object, ...]]:
     yield product_csv.COLUMNS
     books = demo.varied_books(SAMPLE_ROWS, SAMPLE_SEED)
-    for number, book in enumerate(books, start=SAMPLE_FIRST_ID):
-        yield number, book.name, book.description, book.price
+    for product_id, book in enumerate(books, start=SAMPLE_FIRST_ID):
+        yield product_id, book.name, book.description, book.price

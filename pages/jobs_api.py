@@ -12,6 +12,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from pages.page import in_their_language
 from pages.powers import powers_of
 from store import transfer_views
 
@@ -31,9 +32,10 @@ class CheckedSession(SessionAuthentication):
 
 def for_page(view: type[APIView]) -> Callable[..., HttpResponseBase]:
     """Return a view of the API for the page's own addresses; /api/schema/ does not describe it."""
-    return view.as_view(
+    answer = view.as_view(
         authentication_classes=(CheckedSession,), permission_classes=(MayRunJobs,), schema=None
     )
+    return in_their_language(answer)
 
 
 job = for_page(transfer_views.JobView)

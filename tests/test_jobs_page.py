@@ -261,6 +261,14 @@ def test_in_the_demo_strangers_may_but_not_by_the_api(in_the_demo, queue_server)
 
 @engines
 @with_database
+def test_what_is_wrong_with_a_file_is_said_in_the_visitors_language(in_the_demo):
+    client = Client(**LOCAL, headers={"Accept-Language": "fa"})
+    empty = SimpleUploadedFile("products.csv", b"", "text/csv")
+    assert client.post(IMPORTS, {"file": empty}).json() == {"file": ["فایل ارسال شده خالی است."]}
+
+
+@engines
+@with_database
 def test_in_the_demo_others_than_this_machine_may_nothing(in_the_demo):
     assert may_nothing(Client(**LOCAL, REMOTE_ADDR="192.0.2.7"))
 

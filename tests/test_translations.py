@@ -10,8 +10,9 @@ from collections import Counter
 import polib
 import pytest
 from django.utils import translation
+from playwright.sync_api import expect
 
-from tests.browser import PAGES
+from tests.browser import PAGES, Visit, open_demo
 from tests.processes import ROOT
 
 FOLDER = "locale/fa/LC_MESSAGES"
@@ -107,3 +108,15 @@ def test_a_persian_page_has_no_english_sentence(visit, path):
     texts = page.evaluate(VISIBLE_TEXTS)
     assert len(texts) > 5
     assert [text for text in texts if THREE_LATIN_WORDS.search(text)] == []
+
+
+def test_what_the_api_refuses_is_said_in_persian(chromium):
+    store = open_demo(THROTTLE_WRITES="1/hour")
+    context = chromium.new_context(locale="fa-IR")
+    page = Visit(context, store.url).open("/shop/1/")
+    page.get_by_role("button", name="افزودن به سبد خرید").click()
+    expect(page.get_by_text("در سبد خرید شما")).to_be_visible()
+    page.get_by_role("button", name="تغییر تعداد").click()
+    expect(page.get_by_text("تغییرها پشت سر هم زیاد بود.")).to_be_visible()
+    context.close()
+    store.close()
