@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 
 import polib
 import pytest
@@ -111,12 +112,25 @@ def test_a_persian_page_has_no_english_sentence(visit, path):
 
 
 def test_what_the_api_refuses_is_said_in_persian(chromium):
-    store = open_demo(THROTTLE_WRITES="1/hour")
-    context = chromium.new_context(locale="fa-IR")
-    page = Visit(context, store.url).open("/shop/1/")
-    page.get_by_role("button", name="افزودن به سبد خرید").click()
-    expect(page.get_by_text("در سبد خرید شما")).to_be_visible()
-    page.get_by_role("button", name="تغییر تعداد").click()
-    expect(page.get_by_text("تغییرها پشت سر هم زیاد بود.")).to_be_visible()
-    context.close()
-    store.close()
+    with (
+        closing(open_demo(THROTTLE_WRITES="1/hour")) as store,
+        chromium.new_context(locale="fa-IR") as context,
+    ):
+        page = Visit(context, store.url).open("/shop/1/")
+        page.get_by_role("button", name="افزودن به سبد خرید").click()
+        expect(page.get_by_text("در سبد خرید شما")).to_be_visible()
+        page.get_by_role("button", name="تغییر تعداد").click()
+        expect(page.get_by_text("تغییرها پشت سر هم زیاد بود.")).to_be_visible()
+
+
+def test_the_digits_of_a_column_stand_below_each_other(visit):
+    page = visit(locale="fa-IR").open("/strategies/")
+    right_edges = page.evaluate(
+        """() => [...document.querySelectorAll(".speed tbody td.number:nth-child(2)")].map((cell) => {
+            const text = document.createRange();
+            text.selectNodeContents(cell);
+            return Math.round(text.getBoundingClientRect().right);
+        })"""
+    )
+    assert len(right_edges) > 5
+    assert len(set(right_edges)) == 1
