@@ -81,7 +81,7 @@ def test_nothing_is_run_that_is_written_into_a_page(client, path):
     policy = client.get(path)["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    assert "script-src 'self';" in policy
+    assert "script-src 'self'" in policy.split("; ")  # Their order changes from start to start.
 
 
 @pytest.mark.parametrize("path", ["/admin/login/", "/api/docs/", "/api-auth/login/", "/store/"])
