@@ -136,6 +136,7 @@ MIDDLEWARE = [
     "store.health.HealthMiddleware",
     "simple_django_redis.middleware.BodyLimitMiddleware",
     "simple_django_redis.middleware.TrustedProxyMiddleware",
+    "store.metrics_view.MetricsMiddleware",  # Behind the one that says who asks.
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

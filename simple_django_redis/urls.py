@@ -7,7 +7,6 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from store.content_security import INLINE_STYLES
-from store.metrics_view import metrics
 
 # As `rest_framework.urls` has it, but for the styles.
 sign_in = LoginView.as_view(template_name="rest_framework/login.html")
@@ -26,7 +25,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("store/", include("store.urls")),
     path("django-rq/", include("store.dashboard")),
-    path("metrics", metrics),
     # Browsers ask for it on pages that name no icon, such as the admin's.
     path("favicon.ico", RedirectView.as_view(url=static("pages/icon.svg"))),
     path("", include("pages.urls")),

@@ -1,5 +1,6 @@
 """GET /metrics: what `store.metrics` counts, for Prometheus, and only for those who may ask."""
 
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from django.conf import settings
@@ -9,6 +10,19 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from store import metric_totals
 from store.proxies import is_forwarded
+
+
+class MetricsMiddleware:
+    """Answers /metrics whatever the Host header and without a redirect to https.
+
+    Prometheus asks each process over plain HTTP by its own address, which ALLOWED_HOSTS cannot name.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return metrics(request) if request.path == "/metrics" else self.get_response(request)
 
 
 @require_safe

@@ -340,6 +340,16 @@ def test_metrics_allow_takes_networks_and_addresses(client, settings, address, s
     assert client.get("/metrics", REMOTE_ADDR=address).status_code == status
 
 
+def test_prometheus_may_ask_each_pod_by_its_address_over_plain_http(client, settings):
+    settings.SECURE_SSL_REDIRECT = True
+    for answer in (
+        client.get("/metrics", headers={"host": "10.244.3.7:8000"}),
+        client.get("/metrics"),
+    ):
+        assert answer.status_code == 200
+        assert b"store_cache_requests" in answer.content
+
+
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options"])
 def test_metrics_are_only_read(client, method):
     assert getattr(client, method)("/metrics").status_code == 405
