@@ -61,6 +61,7 @@ MUST_NOT_LEAK = [
     ".coverage",
     ".coverage.host.1234",
     "htmlcov/index.html",
+    "deploy/k8s/overlays/example/secrets.env",
 ]
 MUST_BE_SENT = [
     "Dockerfile",
