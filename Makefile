@@ -57,6 +57,10 @@ bench-lag: setup-dev ## Measure for how long a copy in another process may be ol
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.lag
 
+.PHONY: capacity
+capacity: setup-dev ## Work out how many of everything a load takes (writes docs/capacity.md)
+	@$(PYTHON_IN_VENV) -m bench.capacity --output docs/capacity.md
+
 .PHONY: test
 test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default
 	@bin/test-servers wrk chromium xgettext:gettext

@@ -1,0 +1,168 @@
+"""What one of everything costs: from `make bench`, with HTTP around it, and the rest from measure.py."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "bench" / "results.json"
+MEASURED = ROOT / "docs" / "scale" / "costs.json"
+PAGE = 100  # products of a page, as `make bench` measures pages
+
+
+class CostsError(Exception):
+    """A file with costs cannot be used; the message says why, and which command writes it."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Microseconds of CPU that one of something takes, and bytes that Redis sends for it."""
+
+    web_us: float
+    redis_us: float
+    database_us: float
+    redis_bytes: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What measure.py finds out: pages of PAGE products, without HTTP, each hit one of Redis."""
+
+    hit: Cost
+    fill: Cost
+    write: Cost
+    listening: Cost  # of a process that keeps copies, a second
+    hearing: Cost  # of the same for each fill of another process
+    entry_bytes: int  # of Redis' memory, the stale copy included
+    page_bytes: int
+    threads: int  # of a process
+    copies_bytes: int  # LOCAL_CACHE_MAX_BYTES
+    variants: int  # CACHE_MAX_VARIANTS
+    ttl_seconds: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the model needs to know."""
+
+    copy_hit: Cost
+    redis_hit: Cost
+    fill: Cost
+    write: Cost
+    listening: Cost
+    hearing: Cost
+    offset_row_us: float  # of the database, for each row that a page lies behind
+    entry_bytes: int
+    page_bytes: int
+    sent_bytes: float  # of a page, compressed
+    process_bytes: float  # of memory, without copies
+    threads: int
+    copies_bytes: int
+    variants: int
+    ttl_seconds: int
+
+
+def read(results: Path = RESULTS, measured: Path = MEASURED) -> Costs:
+    """Put both files together; raises CostsError.
+
+    A hit on a copy costs what `make bench` says of a page, and what threads add. Whatever asks Redis or
+    the database costs more by what it takes in process beyond a hit of Redis.
+    """
+    bench = read_results(results)
+    found = read_measured(measured)
+    try:
+        threads_us = 1000 * max(0.0, _cpu_of_threads(bench) - _cpu_ms(_scaled(bench, "2 sync")))
+        copy_us = 1000 * _cpu_ms(_row(bench["paged"], "store", "offset 0")) + threads_us
+        strict_us = 1000 * _cpu_ms(_row(bench["strategies"], "store-strict")) + threads_us
+        pages = bench["page_costs"]
+        behind = pages[-1]["offset"] - pages[0]["offset"]
+        offset_ms = pages[-1]["by_offset_ms"] - pages[0]["by_offset_ms"]
+        gzip, plain = (
+            _medians(_row(bench["compressed"], "store", label), "body_bytes")
+            for label in ("gzip", "as it is")
+        )
+        memory_mb = _medians(_scaled(bench, "2 with 4 threads"), "pss_mb")
+    except (KeyError, IndexError) as error:
+        raise CostsError(f"{results} lacks {error}; `make bench` writes all of it") from error
+
+    def over_http(cost: Cost) -> Cost:
+        web_us = strict_us + max(0.0, cost.web_us - found.hit.web_us)
+        return Cost(web_us, cost.redis_us, cost.database_us, cost.redis_bytes)
+
+    return Costs(
+        copy_hit=Cost(copy_us, 0, 0, 0),
+        redis_hit=over_http(found.hit),
+        fill=over_http(found.fill),
+        write=over_http(found.write),
+        listening=found.listening,
+        hearing=found.hearing,
+        offset_row_us=max(0.0, offset_ms * 1000 / max(1, behind)),
+        entry_bytes=found.entry_bytes,
+        page_bytes=found.page_bytes,
+        sent_bytes=found.page_bytes * gzip / plain,
+        process_bytes=memory_mb * 1e6,
+        threads=found.threads,
+        copies_bytes=found.copies_bytes,
+        variants=found.variants,
+        ttl_seconds=found.ttl_seconds,
+    )
+
+
+def read_results(path: Path = RESULTS) -> dict[str, Any]:
+    """Return what `make bench` has written; raises CostsError."""
+    return _json(path, "make bench")
+
+
+def read_measured(path: Path = MEASURED) -> Measured:
+    """Return what measure.py has found out; raises CostsError."""
+    command = "python -m bench.capacity --measure"
+    found = _json(path, command)
+    try:
+        kinds = ("hit", "fill", "write", "listening", "hearing")
+        costs = {name: Cost(**found[name]) for name in kinds}
+        others = Measured.__dataclass_fields__.keys() - costs.keys()
+        return Measured(**costs, **{name: found[name] for name in others})
+    except (KeyError, TypeError) as error:
+        raise CostsError(f"{path} lacks {error}; `{command}` writes all of it") from error
+
+
+def rate(row: dict[str, Any]) -> float:
+    """Return the requests a second of a row of results.json."""
+    return _medians(row, "requests_a_second")
+
+
+def cpu_ms(results: dict[str, Any], name: str) -> float:
+    """Return the milliseconds of CPU that a request takes with one worker, from the first table."""
+    return _cpu_ms(_row(results["strategies"], name))
+
+
+def _json(path: Path, command: str) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CostsError(f"{path}: {error}; `{command}` writes it") from error
+
+
+def _row(rows: list[dict[str, Any]], name: str, label: str = "") -> dict[str, Any]:
+    for row in rows:
+        if row["row"]["name"] == name and row["label"] == label:
+            return row
+    raise KeyError(f"{name} {label}".strip())
+
+
+def _scaled(bench: dict[str, Any], label: str) -> dict[str, Any]:
+    return _row(bench["scaled"], "store", label)
+
+
+def _cpu_of_threads(bench: dict[str, Any]) -> float:
+    return _cpu_ms(_scaled(bench, "2 with 4 threads"))
+
+
+def _cpu_ms(row: dict[str, Any]) -> float:
+    return _medians(row, "cpu_ms")
+
+
+def _medians(row: dict[str, Any], name: str) -> float:
+    return median(turn[name] for turn in row["turns"])

@@ -1,0 +1,237 @@
+"""The capacity model: its arithmetic, its agreement with measurements, its command and its page."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from bench.capacity import report
+from bench.capacity.__main__ import parse_arguments
+from bench.capacity.check import checks
+from bench.capacity.costs import MEASURED, RESULTS, CostsError, read, read_measured, read_results
+from bench.capacity.limits import limits
+from bench.capacity.model import Demand, cheapest, estimate, lost, mean_rate
+from tests.processes import ROOT, clean_environment
+from tests.servers import binary
+
+COMMAND = [sys.executable, "-m", "bench.capacity"]
+USUAL = Demand(requests_a_second=20_000, products=200_000, hit_ratio=0.99)
+# Of what a larger demand must never need less of.
+GROWING = (
+    *("processes", "web_cores", "web_bytes", "redis_cores", "redis_sent_bytes", "sent_bytes"),
+    *("database_cores", "redis_connections", "database_connections", "fills"),
+)
+ERROR_AT_MOST = 0.5  # Another machine's figures may stand in results.json.
+
+
+@pytest.fixture(scope="module")
+def costs():
+    return read()
+
+
+def run(*arguments):
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# --- Arithmetic ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("field", ["requests_a_second", "products", "writes_a_second"])
+def test_a_larger_demand_takes_more_or_as_much_of_everything(costs, copies, field):
+    demand = replace(USUAL, copies=copies)
+    larger = [
+        replace(demand, **{field: getattr(demand, field) * factor}) for factor in (1, 2, 5, 50)
+    ]
+    found = [estimate(one, costs) for one in larger]
+    for name in GROWING:
+        values = [getattr(one, name) for one in found]
+        assert values == pytest.approx(sorted(values)), name
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_better_hit_ratio_takes_less_or_as_much_work(costs, copies):
+    ratios = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
+    found = [estimate(replace(USUAL, hit_ratio=one, copies=copies), costs) for one in ratios]
+    for name in ("processes", "redis_cores", "database_cores", "fills"):
+        values = [getattr(one, name) for one in found]
+        assert values == sorted(values, reverse=True), name
+
+
+@pytest.mark.parametrize("hit_ratio", [0.0, 0.3, 0.99, 1.0])
+@pytest.mark.parametrize("products", [1, 100, 10_000_000])
+def test_every_request_is_answered_in_one_way(costs, hit_ratio, products):
+    found = cheapest(replace(USUAL, hit_ratio=hit_ratio, products=products), costs)
+    parts = (found.copy_hits, found.redis_hits, found.fills)
+    assert all(part >= -1e-6 for part in parts)
+    assert sum(parts) == pytest.approx(USUAL.requests_a_second)
+
+
+def test_without_hits_nothing_is_kept_and_nothing_asked_of_freshness(costs):
+    found = estimate(replace(USUAL, hit_ratio=0.0), costs)
+    assert (found.copy_hits, found.redis_hits, found.redis_memory_bytes) == (0, 0, 0)
+    assert found.bearable_changes == math.inf
+    assert found.slots == 0
+
+
+def test_nothing_but_hits_bears_no_change_at_all(costs):
+    found = estimate(replace(USUAL, hit_ratio=1.0), costs)
+    assert found.fills == 0
+    assert found.bearable_changes == 0
+    assert limits(found, costs)[0].times == math.inf
+
+
+def test_copies_help_where_few_pages_change_seldom_and_not_where_many_are_filled(costs):
+    few = Demand(requests_a_second=50_000, products=100, hit_ratio=0.9999)
+    assert cheapest(few, costs).demand.copies
+    assert cheapest(few, costs).copy_hits > 0.9 * few.requests_a_second
+    many = Demand(requests_a_second=1_000_000, products=10_000_000, hit_ratio=0.99)
+    assert not cheapest(many, costs).demand.copies
+    # Each process would do nothing but hear of what the others fill.
+    assert estimate(many, costs).processes == math.inf
+
+
+def test_each_thing_to_change_takes_away_from_what_it_is_for(costs):
+    before = estimate(replace(USUAL, copies=False), costs)
+    by_key = estimate(replace(USUAL, copies=False, by_key=True), costs)
+    assert by_key.database_cores < before.database_cores
+    sharded = estimate(replace(USUAL, copies=False, shards=16), costs)
+    assert sharded.changes_a_second < before.changes_a_second
+    behind = estimate(replace(USUAL, copies=False, cdn_share=0.95), costs)
+    for name in ("processes", "redis_cores", "database_cores", "sent_bytes"):
+        assert getattr(behind, name) == pytest.approx(0.05 * getattr(before, name), rel=0.01)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.5, 3.0, 100.0])
+def test_the_part_of_those_who_come_first_is_what_chance_makes_it(rate):
+    seed = random.randrange(1_000_000)
+    dice = random.Random(seed)
+    turns, requests, first = 2_000, 0, 0
+    for _ in range(turns):
+        came, passed = 0, dice.expovariate(rate)
+        while passed < 1:
+            came, passed = came + 1, passed + dice.expovariate(rate)
+        requests, first = requests + came, first + (came > 0)
+    expected = lost(rate)
+    assert mean_rate(expected) == pytest.approx(rate, rel=1e-6)
+    if requests:
+        deviation = 5 * math.sqrt(expected * (1 - expected) / requests) + 0.01
+        assert first / requests == pytest.approx(expected, abs=deviation), f"seed {seed}"
+
+
+# --- Against measurements ------------------------------------------------------------------------
+def test_the_model_holds_at_the_sizes_that_were_measured():
+    found = checks(read_results(), read_measured())
+    assert {one.name for one in found} == {"tutorial", "store"}
+    assert {one.workers for one in found} == set(read_results()["workers"])
+    for one in found:
+        assert abs(one.error) < ERROR_AT_MOST, one
+
+
+def test_a_wrong_cost_would_be_seen_in_the_check():
+    results = read_results()
+    for row in results["strategies"]:
+        for turn in row["turns"]:
+            turn["cpu_ms"] /= 3
+    assert max(abs(one.error) for one in checks(results, read_measured())) > ERROR_AT_MOST
+
+
+def test_costs_are_plausible_beside_each_other(costs):
+    assert costs.copy_hit.web_us < costs.redis_hit.web_us < costs.fill.web_us
+    assert costs.redis_hit.redis_us < costs.fill.redis_us
+    assert costs.redis_hit.redis_bytes > costs.page_bytes > costs.sent_bytes
+    assert costs.entry_bytes > costs.page_bytes
+    assert costs.fill.database_us > 0
+    assert costs.hearing.web_us > 0
+
+
+# --- The command and its page --------------------------------------------------------------------
+def test_the_page_is_what_the_command_prints(tmp_path):
+    page = tmp_path / "capacity.md"
+    finished = run("--output", str(page))
+    assert finished.returncode == 0, finished.stderr
+    assert page.read_text() == (ROOT / "docs" / "capacity.md").read_text(), "run `make capacity`"
+    for table in report.tables(demands(), read(), checks(read_results(), read_measured())):
+        assert table.title in finished.stdout
+
+
+def demands():
+    arguments = parse_arguments([])
+    return [
+        Demand(rate, arguments.products, arguments.hit_ratio, arguments.writes)
+        for rate in arguments.rps
+    ]
+
+
+def test_the_page_names_the_limit_of_each_load_and_what_to_change(costs):
+    page = (ROOT / "docs" / "capacity.md").read_text()
+    assert [one.requests_a_second for one in demands()] == [1_000, 100_000, 1_000_000]
+    for sentence in report.sentences(demands(), costs):
+        assert f"- {sentence}" in page
+    for remedy in ("LOCAL_CACHE", "stale-while-revalidate", "key-set pages", "sharding by key"):
+        assert remedy in page
+
+
+def test_a_load_that_one_of_everything_bears_is_said_to_be_fine(costs):
+    small = [Demand(requests_a_second=50, products=100, hit_ratio=0.9)]
+    (sentence,) = report.sentences(small, costs)
+    assert "one of everything suffices" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rps", "0"], "0 requests a second take nothing"),
+        (["--rps", "1000,many"], '"many" is not a number from 0 up'),
+        (["--rps", "inf"], '"inf" is not a number'),
+        (["--products", "0"], '"0" is not a whole number from 1 up'),
+        (["--products", "1.5"], '"1.5" is not a whole number'),
+        (["--hit-ratio", "1.01"], '"1.01" is not a number from 0 to 1'),
+        (["--hit-ratio", "-0.1"], '"-0.1" is not a number from 0 to 1'),
+        (["--hit-ratio", "99%"], '"99%" is not a number from 0 to 1'),
+        (["--writes", "-1"], '"-1" is not a number from 0 up'),
+        (["--rounds", "2"], '"2" is fewer than'),
+    ],
+)
+def test_a_bad_argument_is_named(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse_arguments(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "{}"])
+def test_a_file_that_cannot_be_used_is_named_with_the_command_that_writes_it(tmp_path, content):
+    path = tmp_path / "costs.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(CostsError, match=r"costs\.json.*--measure"):
+        read(RESULTS, path)
+    with pytest.raises(CostsError, match=r"costs\.json.*make bench"):
+        read(path, MEASURED)
+    finished = run("--costs", str(path))
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(str(path))
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.skipif(not binary("mariadbd", "mysqld"), reason="no MariaDB or MySQL on the PATH")
+def test_measuring_writes_everything_that_the_model_needs(tmp_path):
+    path = tmp_path / "costs.json"
+    finished = run("--measure", "--rounds", "50", "--costs", str(path))
+    assert finished.returncode == 0, finished.stderr
+    found = json.loads(path.read_text())
+    assert found.keys() == json.loads(MEASURED.read_text()).keys()
+    assert read_measured(path).page_bytes > 1_000
+    assert found["fill"]["web_us"] > found["hit"]["web_us"] > 0
+    assert found["hit"]["redis_us"] > 0
+    assert found["listening"]["web_us"] > 0
