@@ -14,7 +14,16 @@ from bench.capacity.__main__ import parse_arguments
 from bench.capacity.check import checks
 from bench.capacity.costs import MEASURED, RESULTS, CostsError, read, read_measured, read_results
 from bench.capacity.limits import limits
-from bench.capacity.model import Demand, cheapest, estimate, lost, mean_rate
+from bench.capacity.model import (
+    Demand,
+    cheapest,
+    estimate,
+    fills_to_hear_of,
+    lost,
+    mean_rate,
+)
+from store import keys
+from store.catalogue import ProductQuery
 from tests.processes import ROOT, clean_environment
 from tests.servers import binary
 
@@ -58,6 +67,14 @@ def test_a_larger_demand_takes_more_or_as_much_of_everything(costs, copies, fiel
         assert values == pytest.approx(sorted(values)), name
 
 
+@pytest.mark.parametrize("rate", [1_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("hit_ratio", [0.3, 0.9, 0.999])
+def test_a_hit_ratio_can_be_had_if_entries_change_no_oftener_than_it_bears(costs, rate, hit_ratio):
+    found = estimate(Demand(rate, 10_000_000, hit_ratio), costs)
+    is_had = found.attainable_hit_ratio >= hit_ratio
+    assert is_had == (found.changes_a_second <= found.bearable_changes)
+
+
 @pytest.mark.parametrize("copies", [True, False])
 def test_a_better_hit_ratio_takes_less_or_as_much_work(costs, copies):
     ratios = (0.0, 0.5, 0.9, 0.99, 0.999, 1.0)
@@ -97,6 +114,7 @@ def test_copies_help_where_few_pages_change_seldom_and_not_where_many_are_filled
     many = Demand(requests_a_second=1_000_000, products=10_000_000, hit_ratio=0.99)
     assert not cheapest(many, costs).demand.copies
     # Each process would do nothing but hear of what the others fill.
+    assert estimate(many, costs).fills > fills_to_hear_of(costs)
     assert estimate(many, costs).processes == math.inf
 
 
@@ -126,6 +144,21 @@ def test_the_part_of_those_who_come_first_is_what_chance_makes_it(rate):
     if requests:
         deviation = 5 * math.sqrt(expected * (1 - expected) / requests) + 0.01
         assert first / requests == pytest.approx(expected, abs=deviation), f"seed {seed}"
+
+
+def test_the_slots_that_it_asks_for_leave_pages_in_their_place(costs):
+    demand = replace(USUAL, products=200_000, hit_ratio=0.95)
+    variants = 2 * math.ceil(estimate(demand, costs).slots) + keys.RESERVED_KEYS
+    queries = [ProductQuery(limit=100, offset=100 * page) for page in range(demand.pages)]
+    slots = [keys.entry_keys("product", one.normalised(), variants).entry for one in queries]
+    seed = random.randrange(1_000_000)
+    dice = random.Random(seed)
+    held, hits, asked = dict(zip(slots, range(demand.pages), strict=True)), 0, 40_000
+    for _ in range(asked):
+        page = dice.randrange(demand.pages)
+        hits += held[slots[page]] == page
+        held[slots[page]] = page
+    assert hits / asked == pytest.approx(demand.hit_ratio, abs=0.02), f"seed {seed}"
 
 
 # --- Against measurements ------------------------------------------------------------------------

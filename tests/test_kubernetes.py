@@ -103,6 +103,16 @@ def test_kustomize_makes_of_the_example_what_kubernetes_takes(tmp_path):
     assert "replicas" not in deployments["store-web"]["spec"]  # The autoscaler's.
 
 
+def test_the_page_about_it_names_files_that_are_there():
+    page = (ROOT / "docs" / "scale" / "kubernetes.md").read_text()
+    files = re.findall(r"^\| `([\w./-]+)`", page, re.MULTILINE)
+    assert {"web.yaml", "worker.yaml", "check-cache.yaml", "network-policy.yaml"} <= set(files)
+    assert all((BASE / name).exists() or (FOLDER / name).exists() for name in files)
+    for path in re.findall(r"`((?:deploy|tests)/[\w./-]+)`", page):
+        assert (ROOT / path).exists()
+    assert named("Job", re.search(r"kubectl delete job (\S+)", page)[1])
+
+
 # --- Settings and secrets ------------------------------------------------------------------------
 def test_every_variable_that_the_manifests_set_is_one_that_the_settings_read():
     files = [BASE / "settings.env", EXAMPLE / "settings.env", EXAMPLE / "secrets.env.example"]

@@ -57,6 +57,7 @@ class Estimate:
     sent_bytes: float  # to clients
     changes_a_second: float  # of each entry, by writes and by its expiry
     bearable_changes: float  # with which the hit ratio can be had
+    attainable_hit_ratio: float  # with the changes there are
     slots: float  # that keep pages out of each other's way
 
 
@@ -90,6 +91,7 @@ def estimate(demand: Demand, costs: Costs) -> Estimate:
         sent_bytes=demand.arriving * costs.sent_bytes,
         changes_a_second=changes,
         bearable_changes=_bearable_changes(demand),
+        attainable_hit_ratio=1 - lost(demand.arriving / demand.pages / changes),
         slots=_quotient(demand.pages, mean_rate(demand.hit_ratio)),
     )
 
@@ -98,6 +100,11 @@ def cheapest(demand: Demand, costs: Costs) -> Estimate:
     """Estimate with copies in processes or without, whichever takes fewer processes."""
     both = [estimate(replace(demand, copies=copies), costs) for copies in (True, False)]
     return min(both, key=lambda one: one.processes)
+
+
+def fills_to_hear_of(costs: Costs) -> float:
+    """Return how many fills a second leave a process that keeps copies no time for anything else."""
+    return (UTILISATION * US - costs.listening.web_us) / costs.hearing.web_us
 
 
 def lost(rate: float) -> float:

@@ -8,7 +8,14 @@ from bench.cache_costs.report import Table
 from bench.capacity.check import Check
 from bench.capacity.costs import PAGE, Costs
 from bench.capacity.limits import HOST_BYTES, HOST_CORES, LINK_BITS, Limit, limits
-from bench.capacity.model import UTILISATION, Demand, Estimate, cheapest, estimate
+from bench.capacity.model import (
+    UTILISATION,
+    Demand,
+    Estimate,
+    cheapest,
+    estimate,
+    fills_to_hear_of,
+)
 
 SHARDS = 16
 CDN_SHARE = 0.95
@@ -61,10 +68,13 @@ def _resources(found: list[Estimate], costs: Costs) -> Table:
         ("Hits of copies, a second", [f"{one.copy_hits:,.0f}" for one in found]),
         ("Hits of Redis, a second", [f"{one.redis_hits:,.0f}" for one in found]),
         ("Fills, a second", [f"{one.fills:,.0f}" for one in found]),
+        ("Hit ratio that is to be had", [f"{one.attainable_hit_ratio:.4f}" for one in found]),
     ]
     return Table(
         "What it takes",
-        f"Cores are busy for {UTILISATION:.0%} of the time. Replicas and spares come on top.",
+        f"Cores are busy for {UTILISATION:.0%} of the time. Replicas and spares come on top. The last "
+        "line is what writes and expiries\nleave of hits, if Redis is large enough: below the hit ratio "
+        "asked for, there are more fills than this.",
         ("Requests a second", *(f"{one.demand.requests_a_second:,.0f}" for one in found)),
         [(name, *cells) for name, cells in kinds],
     )
@@ -158,24 +168,25 @@ def markdown(
         f"for {first.products:,} products in pages of {PAGE}, a hit ratio of {first.hit_ratio:g} and "
         f"{first.writes_a_second:g} writes a second, from what one hit,\nfill, write and announcement "
         "costs: by `make bench`, and by `python -m bench.capacity --measure`, which writes\n"
-        f"[scale/costs.json](scale/costs.json). It was measured on one small machine ({on});\n"
-        "with another one's figures `make capacity` writes this page anew.",
+        "[scale/costs.json](scale/costs.json). `make capacity` writes this page anew, with whatever "
+        f"figures are there.\nThese are of one small machine: {on}.",
         "\n".join(f"- {sentence}" for sentence in sentences(demands, costs)),
         *(table.as_markdown() for table in tables(demands, costs, checked)),
         "## What is assumed",
-        "\n".join(f"- {sentence}" for sentence in _assumptions(worst)),
+        "\n".join(f"- {sentence}" for sentence in _assumptions(costs, worst)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _assumptions(worst: float) -> list[str]:
+def _assumptions(costs: Costs, worst: float) -> list[str]:
     return [
         "All pages are asked for equally often. That is the worst case: what is asked for most is fresh, "
         "and in copies, most of the time, so the same hit ratio bears more writes.",
         "The hit ratio is had only if an entry changes, by writes and by its expiry, as seldom as the "
         "table says; a miss is whoever comes first after a change.",
-        "With LOCAL_CACHE=on every process hears of every fill of every other one. That pays where fills "
-        "are few and pages fit into LOCAL_CACHE_MAX_BYTES; the tables have it on where it takes fewer "
+        "With LOCAL_CACHE=on every process hears of every fill of every other one, which alone takes all "
+        f"of its time with {fills_to_hear_of(costs):,.0f} fills a second. Copies pay where fills are few "
+        "and pages fit into LOCAL_CACHE_MAX_BYTES; the tables have them on where that takes fewer "
         "processes.",
         "A fill reads pages by offset, on average from the middle of the list; key-set pages begin "
         "behind an id, which costs the same everywhere.",
