@@ -18,11 +18,10 @@ from tests.manifests import BASE, EXAMPLE, variables
 from tests.servers import free_port
 from tests.test_database import missing_database  # noqa: F401
 
+REASON_NOT_TO = container.reason_not_to()
 pytestmark = [
     pytest.mark.mysql,
-    pytest.mark.skipif(
-        container.reason_not_to() is not None, reason=str(container.reason_not_to())
-    ),
+    pytest.mark.skipif(REASON_NOT_TO is not None, reason=str(REASON_NOT_TO)),
 ]
 PATIENCE_SECONDS = 60
 # Together more than Django keeps in memory (FILE_UPLOAD_MAX_MEMORY_SIZE, 2.5 MB).

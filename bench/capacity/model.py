@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from bench.capacity.costs import PAGE, Costs
 
 UTILISATION = 0.7  # of a core: beyond, queues grow faster than the load
+# Beside those of its threads: one hears of changes, one fills copies anew, one is the circuit breaker's.
+MORE_CONNECTIONS = 3
 US = 1e6
 ROUNDS = 200
 
@@ -85,7 +87,7 @@ def estimate(demand: Demand, costs: Costs) -> Estimate:
         redis_cores=_redis(demand, costs, redis_hits, fills, processes, "redis_us") / US,
         redis_memory_bytes=costs.entry_bytes * math.ceil(demand.hit_ratio * demand.pages),
         redis_sent_bytes=_redis(demand, costs, redis_hits, fills, processes, "redis_bytes"),
-        redis_connections=demand.shards * processes * (costs.threads + 3),
+        redis_connections=demand.shards * processes * (costs.threads + MORE_CONNECTIONS),
         database_cores=_database_us(demand, costs, fills) / US,
         database_connections=processes * costs.threads,
         sent_bytes=demand.arriving * costs.sent_bytes,
