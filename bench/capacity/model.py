@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from bench.capacity.costs import PAGE, Costs
 
 UTILISATION = 0.7  # of a core: beyond, queues grow faster than the load
-# Beside those of its threads: one hears of changes, one fills copies anew, one is the circuit breaker's.
+# Beside those of its threads: one hears of changes, one fills copies anew, one tries if Redis is back.
 MORE_CONNECTIONS = 3
 US = 1e6
 ROUNDS = 200
