@@ -52,6 +52,11 @@ bench-import: setup-dev ## Measure an import of N=1000000 rows: rows a second an
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.imports --rows $(or $(N),1000000)
 
+.PHONY: bench-capacity
+bench-capacity: setup-dev ## Measure what docs/capacity.md is worked out from (writes it, too)
+	@bin/test-servers
+	@$(PYTHON_IN_VENV) -m bench.capacity --measure --output docs/capacity.md
+
 .PHONY: bench-lag
 bench-lag: setup-dev ## Measure for how long a copy in another process may be old (writes docs/bench/lag.md)
 	@bin/test-servers

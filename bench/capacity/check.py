@@ -6,13 +6,15 @@ the machine is the limit: what the client takes is learned from the bare gunicor
 
 import re
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-from bench.capacity.costs import CostsError, Measured, cpu_ms, rate
+from bench.capacity.costs import CostsError, Measured, cpu_ms, rates
 
 BARE = "gunicorn"
 CHECKED = ("tutorial", "store")
 COMMANDS_OF_A_HIT = 2  # as Measured.hit has them
+STEADY = 4 / 3  # Rounds that differ by more were disturbed, which no model foretells.
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,15 @@ class Check:
     name: str
     workers: int
     predicted: float
-    measured: float
+    rounds: list[float]
+
+    @property
+    def measured(self) -> float:
+        return median(self.rounds)
+
+    @property
+    def is_steady(self) -> bool:
+        return max(self.rounds) <= STEADY * min(self.rounds)
 
     @property
     def error(self) -> float:
@@ -35,13 +45,13 @@ def checks(results: dict[str, Any], measured: Measured) -> list[Check]:
     rows = {(row["row"]["name"], row["label"]): row for row in results["scaled"]}
     most = max(results["workers"])
     try:
-        client_ms = cores * 1000 / rate(rows[BARE, f"{most} sync"]) - cpu_ms(results, BARE)
+        client_ms = cores * 1000 / median(rates(rows[BARE, f"{most} sync"])) - cpu_ms(results, BARE)
         return [
             Check(
                 name,
                 workers,
                 _predict(results, measured, name, workers, cores, max(0.0, client_ms)),
-                rate(rows[name, f"{workers} sync"]),
+                rates(rows[name, f"{workers} sync"]),
             )
             for name in CHECKED
             for workers in results["workers"]

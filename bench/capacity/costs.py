@@ -117,7 +117,7 @@ def read_results(path: Path = RESULTS) -> dict[str, Any]:
 
 def read_measured(path: Path = MEASURED) -> Measured:
     """Return what measure.py has found out; raises CostsError."""
-    command = "python -m bench.capacity --measure"
+    command = "make bench-capacity"
     found = _json(path, command)
     try:
         kinds = ("hit", "fill", "write", "listening", "hearing")
@@ -128,9 +128,9 @@ def read_measured(path: Path = MEASURED) -> Measured:
         raise CostsError(f"{path} lacks {error}; `{command}` writes all of it") from error
 
 
-def rate(row: dict[str, Any]) -> float:
-    """Return the requests a second of a row of results.json."""
-    return _medians(row, "requests_a_second")
+def rates(row: dict[str, Any]) -> list[float]:
+    """Return the requests a second of each round of a row of results.json."""
+    return [turn["requests_a_second"] for turn in row["turns"]]
 
 
 def cpu_ms(results: dict[str, Any], name: str) -> float:
