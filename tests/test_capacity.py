@@ -23,7 +23,9 @@ from bench.capacity.model import (
     mean_rate,
 )
 from store import keys
-from store.catalogue import ProductQuery
+from store.caching import Outcome
+from store.catalogue import ProductQuery, list_products_cached
+from store.models import Product
 from tests.processes import ROOT, clean_environment
 from tests.servers import binary
 
@@ -144,6 +146,25 @@ def test_the_part_of_those_who_come_first_is_what_chance_makes_it(rate):
     if requests:
         deviation = 5 * math.sqrt(expected * (1 - expected) / requests) + 0.01
         assert first / requests == pytest.approx(expected, abs=deviation), f"seed {seed}"
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("requests_between_writes", [20, 100])
+def test_the_stores_own_cache_has_the_hit_ratio_that_writes_leave_it(
+    demo_books, requests_between_writes
+):
+    pages = [ProductQuery(limit=10, offset=10 * number) for number in range(20)]
+    seed = random.randrange(1_000_000)
+    dice = random.Random(seed)
+    outcomes = []
+    for turn in range(2_000 // requests_between_writes):
+        Product.objects.update(price=turn)
+        asked = dice.choices(pages, k=requests_between_writes)
+        outcomes += [list_products_cached(page).fetched.outcome for page in asked]
+    assert set(outcomes) == {Outcome.HIT, Outcome.FILLED}
+    expected = 1 - lost(requests_between_writes / len(pages))
+    hits = outcomes.count(Outcome.HIT) / len(outcomes)
+    assert hits == pytest.approx(expected, abs=0.06), f"seed {seed}"
 
 
 def test_the_slots_that_it_asks_for_leave_pages_in_their_place(costs):
