@@ -71,6 +71,11 @@ test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedde
 	@bin/test-servers wrk chromium xgettext:gettext
 	@bin/test
 
+.PHONY: test-scale
+test-scale: setup-dev ## Run the tests of several machines: replicas, failovers, hosts
+	@bin/test-servers
+	@.venv/bin/pytest tests/scale -q -o addopts="--strict-markers --strict-config"
+
 .PHONY: test-matrix
 test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MySQL and Redis
 	@bin/test-servers wrk chromium xgettext:gettext
