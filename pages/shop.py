@@ -95,7 +95,7 @@ def products(request: HttpRequest) -> HttpResponse:
 @page
 def product(request: HttpRequest, product_id: int) -> HttpResponse:
     """Show a product; a POST, from a browser without JavaScript, puts it into the basket."""
-    found = _find(product_id)
+    found = _find(product_id, may_be_late=True)
     problem = None
     if request.method == "POST":
         problem = try_to_put(request, product_id)
@@ -119,7 +119,10 @@ def product(request: HttpRequest, product_id: int) -> HttpResponse:
 @require_safe
 @page
 def price(_request: HttpRequest, product_id: int) -> HttpResponse:
-    """Answer what a product costs now, for a page that is open; that is no look at it."""
+    """Answer what a product costs now, for a page that is open; that is no look at it.
+
+    Asked for because of an event, which a replica may not know of yet.
+    """
     return JsonResponse({"price": _find(product_id).price})
 
 
@@ -180,8 +183,8 @@ def _or_none(ask: Callable[[], T]) -> T | None:
         return None
 
 
-def _find(product_id: int) -> Product:
+def _find(product_id: int, *, may_be_late: bool = False) -> Product:
     try:
-        return catalogue.find_product(product_id)
+        return catalogue.find_product(product_id, may_be_late=may_be_late)
     except Product.DoesNotExist as error:
         raise Http404 from error

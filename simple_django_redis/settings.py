@@ -18,6 +18,7 @@ from marshmallow.validate import Length, Range, Regexp
 from simple_django_redis import embedded, secret
 from simple_django_redis.environment import LONGEST_SECONDS, env, host, network, origin
 from simple_django_redis.redis_url import redis_url, with_options
+from simple_django_redis.replica_hosts import Host, replica_databases, replica_host
 from store.keys import ENTRY_FORMAT_VERSION, ORM_AGE_SECONDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -33,6 +34,9 @@ try:
     MYSQL_USER: str = env.str("MYSQL_USER", "root", validate=Length(min=1))
     MYSQL_PASSWORD: str = env.str("MYSQL_PASSWORD", "")
     MYSQL_TIMEOUT_SECONDS: int = env.int("MYSQL_TIMEOUT_SECONDS", 2, validate=Range(min=2))
+    MYSQL_REPLICA_HOST: list[Host] = env.list("MYSQL_REPLICA_HOST", [], subcast=replica_host)
+    # A replica that has not proved to be nearer than this is not read.
+    MYSQL_REPLICA_MAX_LAG: float = env.float("MYSQL_REPLICA_MAX_LAG", 1.0, validate=Range(0.1, 60))
     REDIS_URL: str = env.str("REDIS_URL", "")
     REDIS_PASSWORD: str = env.str("REDIS_PASSWORD", "")
     # For what must not be evicted: baskets, locks, jobs, events. Empty: the same as REDIS_URL.
@@ -105,6 +109,13 @@ if MYSQL_HOST and find_spec("MySQLdb") is None:
     raise ImproperlyConfigured(
         "MYSQL_HOST is set, but mysqlclient is not installed; `make mysql` installs it."
     )
+if MYSQL_REPLICA_HOST and not MYSQL_HOST:
+    raise ImproperlyConfigured("MYSQL_REPLICA_HOST names replicas of MYSQL_HOST, which is not set.")
+if MYSQL_REPLICA_HOST and ORM_CACHE:
+    raise ImproperlyConfigured(
+        "MYSQL_REPLICA_HOST and ORM_CACHE=on do not go together: cacheops would keep what a replica "
+        "says that is behind."
+    )
 if not SECRET_KEY:
     if MYSQL_HOST or not EMBEDDED_REDIS:
         raise ImproperlyConfigured(
@@ -139,6 +150,7 @@ MIDDLEWARE = [
     "store.metrics_view.MetricsMiddleware",  # Behind the one that says who asks.
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "store.own_writes.OwnWritesMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -238,6 +250,8 @@ if MYSQL_HOST:
             "TEST": {"CHARSET": "utf8mb4"},
         }
     }
+    DATABASES |= replica_databases(MYSQL_REPLICA_HOST, DATABASES["default"])
+    DATABASE_ROUTERS = ["store.replicas.Router"] if MYSQL_REPLICA_HOST else []
 else:
     DATABASES = {
         "default": {

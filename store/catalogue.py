@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q, QuerySet
 
-from store import caching, keys, warm_up
+from store import caching, keys, replicas, warm_up
 from store.breaker import Breaker, Unavailable
 from store.caching import Fetched, Outcome
 from store.models import Product
@@ -90,12 +90,12 @@ _database = Breaker(
 
 
 def list_products(query: ProductQuery) -> ProductList:
-    """Return the products that `query` asks for, read from the database.
+    """Return the products that `query` asks for, read from the database, or from a replica of it.
 
     Raises breaker.Unavailable if the database is down.
     """
     started = time.perf_counter()
-    body = load(query)
+    body = replicas.read(lambda: _read(query), on_primary=_database.call)
     seconds = time.perf_counter() - started
     fetched = Fetched(body, Outcome.LOADED, load_seconds=seconds)
     return ProductList(fetched, seconds)
@@ -129,12 +129,12 @@ def fetch(
     """
     if _writes.has_written():
         started = time.perf_counter()
-        body = _database.call(load)
+        body = _load(load)
         return Fetched(body, Outcome.LOADED, load_seconds=time.perf_counter() - started)
     lifetimes = [seconds for seconds in (ttl_seconds, settings.CACHE_TTL) if seconds is not None]
     return caching.fetch(
         keys.PRODUCT_LIST,
-        lambda: _database.call(load),
+        lambda: _load(load),
         ttl_seconds=min(lifetimes, default=None),
         query=query,
         may_store=not _in_transaction(),
@@ -151,9 +151,16 @@ def version() -> str | None:
     return None if _in_transaction() else caching.generation(keys.PRODUCT_LIST)
 
 
-def find_product(product_id: int) -> Product:
-    """Return a product; raises Product.DoesNotExist, or breaker.Unavailable if the database is down."""
-    return _database.call(lambda: Product.objects.get(pk=product_id))
+def find_product(product_id: int, *, may_be_late: bool = False) -> Product:
+    """Return a product, from a replica of the database if it `may_be_late`.
+
+    Raises Product.DoesNotExist, or breaker.Unavailable if the database is down.
+    """
+
+    def find() -> Product:
+        return Product.objects.get(pk=product_id)
+
+    return replicas.read(find, on_primary=_database.call) if may_be_late else _database.call(find)
 
 
 def select(query: ProductQuery) -> QuerySet[Product]:
@@ -173,6 +180,11 @@ def select(query: ProductQuery) -> QuerySet[Product]:
 def load(query: ProductQuery) -> bytes:
     """Return the products that `query` asks for as JSON; raises breaker.Unavailable."""
     return _database.call(lambda: _read(query))
+
+
+def _load(load: Callable[[], bytes]) -> bytes:
+    """Return what `load()` reads for the cache: a replica could have what was true before a write."""
+    return _database.call(lambda: replicas.on_primary(load))
 
 
 def _read(query: ProductQuery) -> bytes:

@@ -23,6 +23,9 @@ wait_seconds = Histogram(
 entry_bytes = Histogram(
     "store_cache_entry_bytes", "Size of stored values", ["family"], buckets=BYTES
 )
+late_reads = Counter(
+    "store_late_reads", "Reads of the database that may be late, by who answered", ["database"]
+)
 redis_outage = Gauge(
     "store_redis_outage", "Processes that leave Redis alone", multiprocess_mode="livesum"
 )

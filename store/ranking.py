@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from store import keys, view_counts
+from store import keys, replicas, view_counts
 from store.breaker import Unavailable
 from store.models import Product
 from store.view_counts import Viewing
@@ -95,5 +95,5 @@ def recent(visitor: Visitor) -> Recent:
         ids = view_counts.recent(visitor.recent_key)
     except Unavailable:
         return Recent(available=False)
-    products = Product.objects.in_bulk(ids)
+    products = replicas.read(lambda: Product.objects.in_bulk(ids))
     return Recent(available=True, results=[products[one] for one in ids if one in products])

@@ -15,7 +15,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ModelViewSet
 
-from store import basket, catalogue, http_caching, keys, ranking, schema, server_sent_events
+from store import (
+    basket,
+    catalogue,
+    http_caching,
+    keys,
+    ranking,
+    replicas,
+    schema,
+    server_sent_events,
+)
 from store.authentication import SessionWithCsrf
 from store.caching import Outcome
 from store.event_feed import process_feed
@@ -97,10 +106,12 @@ class ProductViewSet(ModelViewSet[Product]):
     @extend_schema(**schema.PRODUCTS)
     @cached_response(ttl_seconds=600, check=ProductQuerySerializer.parse)
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().list(request, *args, **kwargs)
+        return replicas.read(lambda: super(ProductViewSet, self).list(request, *args, **kwargs))
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        response = super().retrieve(request, *args, **kwargs)
+        response = replicas.read(
+            lambda: super(ProductViewSet, self).retrieve(request, *args, **kwargs)
+        )
         count_look(request, response, response.data["id"])
         return response
 

@@ -57,7 +57,7 @@ class StoreProcess:
             # A test of what an outage of Redis costs: what holds for users holds for this process.
             del environment["CACHE_BUDGET_SECONDS"]
         environment |= variables
-        if "MYSQL_HOST" in environment:
+        if "MYSQL_HOST" in environment and "MYSQL_NAME" not in variables:
             environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
         with log.open("wb") as output:
             self.process = subprocess.Popen(

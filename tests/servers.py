@@ -82,7 +82,7 @@ def start_redis(port: int, *options: str) -> TCPExecutor:
     return _start([*command, "--dir", str(temporary_folder()), *options], port)
 
 
-def start_mysql(port: int) -> TCPExecutor:
+def start_mysql(port: int, *more_options: str) -> TCPExecutor:
     """Start a MariaDB or MySQL server with an empty data folder and a root without password."""
     folder = temporary_folder()
     data, user = folder / "data", _user()
@@ -99,7 +99,8 @@ def start_mysql(port: int) -> TCPExecutor:
     options += ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=2"]
     if not installer:
         options.append("--secure-file-priv=")  # MySQL proper wants its default folder to exist.
-    return _start([server, "--no-defaults", f"--datadir={data}", *user, *options], port)
+    command = [server, "--no-defaults", f"--datadir={data}", *user, *options, *more_options]
+    return _start(command, port)
 
 
 def _user() -> list[str]:

@@ -23,6 +23,12 @@ WRONG = [
     ("METRICS_ALLOW", "everybody"),
     ("MYSQL_PORT", "many"),
     ("MYSQL_PORT", "70000"),
+    ("MYSQL_REPLICA_HOST", "mysql://db2"),
+    ("MYSQL_REPLICA_HOST", "db2,,db3"),
+    ("MYSQL_REPLICA_HOST", "db2:70000"),
+    ("MYSQL_REPLICA_HOST", "db2"),  # Of which primary?
+    ("MYSQL_REPLICA_MAX_LAG", "0"),
+    ("MYSQL_REPLICA_MAX_LAG", "some"),
     ("REDIS_MAX_CONNECTIONS", "0"),
     ("REDIS_URL", "http://localhost"),
     ("REDIS_URL", "redis://"),

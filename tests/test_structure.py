@@ -23,6 +23,8 @@ PLUMBING = {
     "metrics",
     "queues",
     "redis_survey",
+    "replicas",
+    "replication",
     "throttling",
     "timetable",
     "view_counts",
