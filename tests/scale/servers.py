@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import MySQLdb
+import MySQLdb.cursors
 from mirakuru import TCPExecutor
 
 from tests.servers import free_port, start_mysql
@@ -35,15 +35,15 @@ class MariaDB:
             "--skip-name-resolve",
             *options,
         )
-        self._is_stopped = False
 
-    def run(self, sql: str) -> list[dict[str, Any]]:
+    def run(self, sql: str, *, replicate: bool = True) -> list[dict[str, Any]]:
         """Run a statement as root and return the rows that it answers."""
         with contextlib.closing(
             MySQLdb.connect(host="127.0.0.1", port=self.port, user="root", connect_timeout=5)
         ) as server:
             server.autocommit(True)
             cursor = server.cursor(MySQLdb.cursors.DictCursor)
+            cursor.execute(f"SET SESSION sql_log_bin = {int(replicate)}")
             cursor.execute(sql)
             return list(cursor.fetchall())
 
@@ -54,7 +54,7 @@ class MariaDB:
     def counting(self, table: str) -> Iterator[list[str]]:
         """Collect the queries of others on `table` that come while the body runs, when it has ended."""
         seen: list[str] = []
-        self.run("TRUNCATE mysql.general_log")
+        self.run("TRUNCATE mysql.general_log", replicate=False)
         self.run("SET GLOBAL general_log = ON")
         try:
             yield seen
