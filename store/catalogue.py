@@ -95,7 +95,7 @@ def list_products(query: ProductQuery) -> ProductList:
     Raises breaker.Unavailable if the database is down.
     """
     started = time.perf_counter()
-    body = replicas.read(lambda: _read(query), on_primary=_database.call)
+    body = replicas.read(lambda: _read(query), primary=_database.call)
     seconds = time.perf_counter() - started
     fetched = Fetched(body, Outcome.LOADED, load_seconds=seconds)
     return ProductList(fetched, seconds)
@@ -160,7 +160,7 @@ def find_product(product_id: int, *, may_be_late: bool = False) -> Product:
     def find() -> Product:
         return Product.objects.get(pk=product_id)
 
-    return replicas.read(find, on_primary=_database.call) if may_be_late else _database.call(find)
+    return replicas.read(find, primary=_database.call) if may_be_late else _database.call(find)
 
 
 def select(query: ProductQuery) -> QuerySet[Product]:
