@@ -73,8 +73,7 @@ class Replica:
         try:
             is_there = reaches(self.alias, wanted, self._patience_seconds)
         except Error as error:
-            connections[self.alias].close()
-            self._leave_alone(error)
+            self.fail(error)
             return
         with self._lock:
             if is_there and asked_at > self._failed_at:

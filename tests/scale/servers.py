@@ -89,7 +89,7 @@ class Replication:
 
     def __init__(self, count: int = 2) -> None:
         self.primary = MariaDB(1)
-        self.replicas = [MariaDB(n, "--read-only") for n in range(2, 2 + count)]
+        self.replicas = [MariaDB(n) for n in range(2, 2 + count)]
         self.primary.run(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
         for user, may in (
             (USER, f"ALL ON {DATABASE}.*"),
