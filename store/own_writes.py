@@ -41,11 +41,11 @@ class OwnWritesMiddleware:
 
 def remember_write(response: HttpResponseBase) -> None:
     """Have who gets `response` read the primary for as long as replicas may be behind."""
+    seconds = math.ceil(settings.MYSQL_REPLICA_MAX_LAG) + 1  # Cookies know no fractions.
     response.set_cookie(
         COOKIE,
         "1",
-        max_age=math.ceil(settings.MYSQL_REPLICA_MAX_LAG)
-        + 1,  # Whole seconds: one more to be sure.
+        max_age=seconds,
         httponly=True,
         samesite="Lax",
         secure=settings.SESSION_COOKIE_SECURE,

@@ -195,7 +195,6 @@ import time
 def where():
     return replicas.read(lambda: Product.objects.using(None).order_by("pk")[:1].get()._state.db)
 
-print("outside a request", where())
 with replicas.late():
     while where() == "default":
         time.sleep(0.05)
@@ -205,6 +204,7 @@ with replicas.late():
         product = replicas.read(lambda: Product.objects.get(pk=1))
     print("for the cache", replicas.on_primary(where))
     product = replicas.read(lambda: Product.objects.get(pk=1))
+print("outside a request", where())
 print("read from", product._state.db)
 product.save()
 print("written to", product._state.db)
