@@ -38,7 +38,7 @@ def test_every_endpoint_that_the_readme_names_is_served():
 
 
 def test_every_test_that_the_readme_names_exists():
-    source = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     named = re.findall(r"`(test_[a-z0-9_]+)`", README)
     assert named
     assert [name for name in named if f"def {name}(" not in source] == []
