@@ -16,6 +16,7 @@ from store import demo, product_csv
 from store.models import Product, Transfer
 from tests.test_import_jobs import GOOD
 from tests.test_imports import uploaded
+from tests.visitors import CSRF_TOKEN
 
 IMPORTS, EXPORTS = "/jobs/imports/", "/jobs/exports/"
 SLOW_MS = 60_000  # The machine may be busy.
@@ -217,6 +218,25 @@ def test_strangers_may_nothing_and_are_told_where_to_sign_in(client):
     said = client.get("/jobs/").content.decode()
     assert "/admin/login/?next=/jobs/" in said
     assert "<form data-url" not in said
+
+
+class Unread(io.BytesIO):
+    """A body that must not be read."""
+
+    def read(self, *_: object) -> bytes:
+        raise AssertionError("the body is read")
+
+
+@engines
+@with_database
+@pytest.mark.parametrize("is_signed_in", [False, True])
+def test_a_file_of_who_may_not_import_is_refused_before_it_is_read(is_signed_in):
+    client = Client(enforce_csrf_checks=True, HTTP_X_CSRFTOKEN=CSRF_TOKEN)
+    if is_signed_in:
+        client.force_login(User.objects.create_user("customer"))
+    client.cookies["csrftoken"] = CSRF_TOKEN
+    body = {"wsgi.input": Unread(), "CONTENT_LENGTH": "100000000"}
+    assert upload(client, **body).status_code == 403
 
 
 @engines
