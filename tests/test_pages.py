@@ -1,5 +1,8 @@
 """What holds for every page, in a real browser."""
 
+import re
+from urllib.parse import unquote
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -100,6 +103,22 @@ def test_the_language_of_a_page_is_not_that_of_the_next_answer(client):
     assert "Content-Language" not in answer.headers
     assert "greater than or equal to 1" in str(answer.json()["limit"])
     assert client.get("/shop/")["Content-Language"] == "en"
+
+
+@pytest.mark.django_db
+def test_customers_sign_in_in_the_corner_and_out_again(client, django_user_model):
+    """Who is no staff, too; the admin's pages would keep them out, and in."""
+    django_user_model.objects.create_user("customer", password="secret")
+    corner = client.get("/shop/?search=Book").content.decode()
+    found = re.search(r'<a href="([^"?]+)\?next=([^"]+)">Sign in', corner)
+    assert found
+    form = {"username": "customer", "password": "secret", "next": unquote(found[2])}
+    assert client.post(found[1], form)["Location"] == "/shop/?search=Book"
+    corner = client.get("/shop/").content.decode()
+    found = re.search(r'action="([^"]+)">(?:<[^>]+>)+customer', corner)
+    assert found
+    assert client.post(found[1], {"next": "/"})["Location"] == "/"
+    assert "Sign in" in client.get("/shop/").content.decode()
 
 
 @pytest.mark.django_db
