@@ -261,6 +261,35 @@ def test_live_events_come_back_after_a_restart_of_the_store(chromium: Browser):
         store.close()
 
 
+def send_to(page: Page, place: str) -> None:
+    """Have a tab believe that it is "hidden" or "visible"; without a screen all are in front."""
+    page.evaluate(
+        """(place) => {
+            Object.defineProperty(document, "hidden", { value: place === "hidden", configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        place,
+    )
+
+
+def test_tabs_in_the_background_take_no_connections_from_others_and_catch_up(visit, demo_store):
+    """A browser has six to a host, which listening tabs would hold for as long as they are open."""
+    set_price(demo_store, 2, 2000)
+    one = visit()
+    tabs = [one.open("/")]
+    expect(tabs[0].get_by_text("Live events: connected")).to_be_visible(timeout=PATIENCE_MS)
+    for _ in range(7):
+        send_to(tabs[-1], "hidden")
+        tabs.append(one.context.new_page())
+        tabs[-1].goto(f"{demo_store.url}/")
+        expect(tabs[-1].get_by_text("Live events: connected")).to_be_visible(timeout=PATIENCE_MS)
+    set_price(demo_store, 2, 2002)
+    expect(tabs[-1].get_by_role("option", name="Book B · 2,002")).to_have_count(1)
+    send_to(tabs[-1], "hidden")
+    send_to(tabs[0], "visible")
+    expect(tabs[0].get_by_role("option", name="Book B · 2,002")).to_have_count(1)
+
+
 def restarted(store: StoreProcess) -> StoreProcess:
     """Open the demo that has been closed once more, at the same address."""
     variables = {"VAR_DIR": str(store.log.parent), "PORT": str(store.port)}
