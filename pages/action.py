@@ -51,7 +51,7 @@ def action(page: str, part: str) -> Callable[[Callable[..., Done]], AnyView]:
             return redirect(f"{reverse(page)}#{part}")
 
         def refuse(request: HttpRequest, text: str, status: int) -> HttpResponse:
-            if _wants_json(request):
+            if wants_json(request):
                 return JsonResponse({"detail": text}, status=status)
             messages.error(request, text, extra_tags=part)
             return lead_back()
@@ -63,7 +63,7 @@ def action(page: str, part: str) -> Callable[[Callable[..., Done]], AnyView]:
             except Refused as refused:
                 return refuse(request, str(refused), refused.status)
             except PermissionDenied:
-                if not _wants_json(request):
+                if not wants_json(request):
                     raise
                 return refuse(request, gettext("Only staff may do this."), 403)
             except (Unavailable, RedisError):  # Their breakers have logged it.
@@ -71,7 +71,7 @@ def action(page: str, part: str) -> Callable[[Callable[..., Done]], AnyView]:
             except (OperationalError, InterfaceError):
                 logger.exception("The database failed")
                 return refuse(request, _what_is_down(), 503)
-            if _wants_json(request):
+            if wants_json(request):
                 return JsonResponse({"text": done.text, **done.data})
             messages.success(request, done.text, extra_tags=part)
             return lead_back()
@@ -85,5 +85,5 @@ def _what_is_down() -> str:
     return gettext("What this needs cannot be reached right now. Please try again in a moment.")
 
 
-def _wants_json(request: HttpRequest) -> bool:
+def wants_json(request: HttpRequest) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"

@@ -30,4 +30,5 @@ urlpatterns = [
     path("", include("pages.urls")),
 ]
 handler404 = "pages.errors.not_found"
-handler500 = "store.errors.server_error"
+handler403 = "pages.errors.forbidden"
+handler500 = "pages.errors.server_error"

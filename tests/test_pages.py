@@ -5,7 +5,12 @@ from urllib.parse import unquote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import User
+from django.db import OperationalError
+from django.test import Client
 
+from store import catalogue
 from tests.browser import PAGES, PHONE
 
 MOST_BYTES = 100_000
@@ -127,3 +132,39 @@ def test_an_address_that_leads_nowhere_is_said_so_in_the_form_that_was_asked_for
     assert page.status_code == 404
     assert "/nothing/here/" in page.content.decode()
     assert client.get("/store/nothing/").json() == {"detail": "There is nothing at this address."}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [("text/html,*/*;q=0.8", "text/html; charset=utf-8"), ("application/json", "application/json")],
+)
+def test_what_is_refused_or_fails_is_said_in_the_form_that_was_asked_for(
+    settings, monkeypatch, accept, content_type
+):
+    settings.DEMO = False
+    headers = {"Accept": accept, "Accept-Language": "fa"}
+    client = Client(raise_request_exception=False, enforce_csrf_checks=True, headers=headers)
+    without_token = client.post("/forget/cache/")
+    client.handler.enforce_csrf_checks = False
+    without_permission = client.post("/forget/cache/")
+    monkeypatch.setattr(catalogue, "list_products_cached", lambda _: 1 / 0)
+    mistake = client.get("/shop/")
+    answers = [without_token, without_permission, mistake]
+    assert [answer.status_code for answer in answers] == [403, 403, 500]
+    assert {answer["Content-Type"] for answer in answers} == {content_type}
+    if accept.startswith("text/html"):
+        assert all('lang="fa"' in answer.content.decode() for answer in answers)
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_down_is_said_by_a_page_on_others_pages_too(client, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(ModelBackend, "get_user", fail)
+    client.force_login(User.objects.create_user("chief"))
+    client.raise_request_exception = False
+    answer = client.get("/admin/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+    assert "Not at the moment" in answer.content.decode()
