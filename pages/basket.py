@@ -10,7 +10,7 @@ from functools import wraps
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext, ngettext
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 from rest_framework.exceptions import ValidationError
 
 from pages.page import View, page
@@ -51,6 +51,22 @@ def _kindly(view: View) -> View:
     return answer
 
 
+def _posted(view: View) -> View:
+    """Lead who asks for a form's address by GET to the basket.
+
+    What a form's answer shows stands there: loaded again, or come back to in another language or after
+    signing in.
+    """
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        if request.method != "POST":
+            return redirect("pages:basket")
+        return view(request, *args, **kwargs)
+
+    return answer
+
+
 @require_safe
 @page
 @_kindly
@@ -58,15 +74,17 @@ def home(request: HttpRequest) -> HttpResponse:
     return _show(request)
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @page
+@_posted
 @_kindly
 def change(request: HttpRequest, product_id: int) -> HttpResponse:
     return _show_or_go_on(request, try_to_put(request, product_id))
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @page
+@_posted
 @_kindly
 def remove(request: HttpRequest, product_id: int) -> HttpResponse:
     def take_out(visitor: basket.Visitor) -> None:
@@ -76,8 +94,9 @@ def remove(request: HttpRequest, product_id: int) -> HttpResponse:
     return _show_or_go_on(request, _try(request, take_out))
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 @page
+@_posted
 @_kindly
 def empty(request: HttpRequest) -> HttpResponse:
     return _show_or_go_on(request, _try(request, basket.empty))
