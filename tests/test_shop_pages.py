@@ -329,6 +329,16 @@ def test_what_another_tab_did_is_taken_over(visit, quokkas):
     expect(page.locator("#total")).to_have_text("29,014")
 
 
+def test_a_page_from_before_a_sign_in_in_another_tab_works_on(visit, quokkas):
+    """Signing in makes the CSRF token another one for all tabs, which is what is done here."""
+    one = visit()
+    page = one.open(quokkas.path(13))
+    one.context.clear_cookies(name="csrftoken")
+    one.context.new_page().goto(page.url)
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+
+
 def test_the_keyboard_is_enough(visit, quokkas):
     page = visit().open("/shop/")
     tab_to(page, page.get_by_label("Search in names and descriptions"))

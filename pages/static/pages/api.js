@@ -1,6 +1,8 @@
 // Requests to the store: JSON in and out, errors as an Error whose message can be shown.
 
-const token = () => document.querySelector("[name=csrfmiddlewaretoken]").value;
+// The cookie's, as that of the page is void once somebody has signed in in another tab.
+const token = () => /(?:^|; )csrftoken=(\w+)/.exec(document.cookie)?.[1]
+  ?? document.querySelector("[name=csrfmiddlewaretoken]").value;
 
 export class Refused extends Error {
   constructor(message, status, retryAfterSeconds) {
