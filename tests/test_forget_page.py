@@ -238,6 +238,12 @@ def test_a_stopped_server_stops_for_ten_seconds_however_often_it_is_asked(demo_s
     assert 0 < left[-1] <= left[0] <= 10
 
 
+def test_a_product_with_a_long_name_leaves_the_page_as_wide_as_the_screen(visit):
+    page = visit(viewport=browser.PHONE).open("/")
+    page.get_by_role("option").first.evaluate("(one) => one.textContent = 'W'.repeat(255)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
 # --- Live events -------------------------------------------------------------------------------------
 
 
