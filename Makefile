@@ -71,15 +71,15 @@ test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedde
 	@bin/test-servers wrk chromium xgettext:gettext
 	@bin/test
 
-.PHONY: test-scale
-test-scale: setup-dev ## Run the tests of several machines: replicas, failovers, hosts
-	@bin/test-servers
-	@.venv/bin/pytest tests/scale -q -o addopts="--strict-markers --strict-config"
-
 .PHONY: test-matrix
 test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MySQL and Redis
 	@bin/test-servers wrk chromium xgettext:gettext
 	@bin/test-matrix
+
+.PHONY: test-scale
+test-scale: setup-dev ## Run the tests of a store on several machines (as root: they are network namespaces)
+	@bin/test-servers haproxy dnsmasq:dnsmasq-base ip:iproute2 cc:gcc
+	@.venv/bin/pytest tests/scale -q
 
 .PHONY: screenshots
 screenshots: setup-dev ## Take the README's pictures of the pages (writes docs/screenshots/)
