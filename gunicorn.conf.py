@@ -33,7 +33,7 @@ import prometheus_client.values
 from django.conf import settings
 from prometheus_client.multiprocess import mark_process_dead
 
-from simple_django_redis import companion, embedded
+from simple_django_redis import companion, draining, embedded
 from simple_django_redis.startup import start_embedded_redis
 
 prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(
@@ -55,7 +55,9 @@ worker_class = "gthread"
 threads = 4 + settings.EVENTS_MAX_CLIENTS
 timeout = 30
 graceful_timeout = 10
-keepalive = 5
+# Behind a proxy longer than it keeps idle connections (HAProxy here 30 s, nginx 60), or a request might
+# come on one that is just being closed.
+keepalive = 75 if settings.TRUST_PROXY else 5
 loglevel = settings.LOG_LEVEL.lower()
 # Heartbeat files on a disk can block a worker; /dev/shm is memory.
 worker_tmp_dir = next((path for path in ["/dev/shm"] if Path(path).is_dir()), None)  # noqa: S108
@@ -76,10 +78,11 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let open streams see that their worker is to end, or it would wait for them."""
-    from store import server_sent_events  # Django has been set up by now.
+    """Let open streams see that their worker is to end, or it would wait for them; let /readyz say so."""
+    from store import health, server_sent_events  # Django has been set up by now.
 
     server_sent_events.process_is_ending = lambda: not worker.alive
+    health.process_is_ending = lambda: draining.is_draining() or not worker.alive
 
 
 def child_exit(_server: Any, worker: Any) -> None:
@@ -100,6 +103,8 @@ def on_starting(_server: Any) -> None:
 
 
 def when_ready(_server: Any) -> None:
+    if settings.DRAIN_SECONDS:
+        draining.before_end(settings.DRAIN_SECONDS)
     if settings.EMBEDDED_REDIS:
         threading.Thread(target=embedded.keep_running, args=[settings.VAR_DIR], daemon=True).start()
     if settings.RUN_WORKER:

@@ -87,6 +87,8 @@ try:
     BIND_ADDRESS: str = env.address("BIND_ADDRESS", "127.0.0.1")
     PORT: int = env.int("PORT", 8000, validate=Range(1, 65535))
     WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2, validate=Range(1, 512))
+    # Behind a load balancer: how long /readyz says no before gunicorn stops accepting.
+    DRAIN_SECONDS: float = env.float("DRAIN_SECONDS", 0.0, validate=Range(0, 300))
     # gunicorn starts a worker for the jobs beside itself, for stores of one machine.
     RUN_WORKER: bool = env.bool("RUN_WORKER", False)
     LOG_LEVEL: str = env.log_level_name("LOG_LEVEL", "INFO")

@@ -17,6 +17,11 @@ from redis.exceptions import RedisError
 from store.connections import queue_redis
 
 
+def process_is_ending() -> bool:
+    """Say whether no more requests should be sent here; gunicorn.conf.py puts its own here."""
+    return False
+
+
 class HealthMiddleware:
     """Answers GET and HEAD of the two probes; everything else goes on."""
 
@@ -33,7 +38,12 @@ class HealthMiddleware:
 
 
 def readiness() -> HttpResponse:
-    """Name the state of database and Redis; 503 without the database, as only that cannot be missed."""
+    """Name the state of database and Redis; 503 without the database, as only that cannot be missed.
+
+    503 as well once the server has been asked to end, so that load balancers send nothing more.
+    """
+    if process_is_ending():
+        return JsonResponse({"status": "ending"}, status=503)
     states = {"database": database_state(), "cache": cache_state()}
     if settings.QUEUE_REDIS_URL != settings.REDIS_URL:
         states["queue"] = queue_state()

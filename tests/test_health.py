@@ -3,6 +3,8 @@ import time
 
 import pytest
 
+from tests.test_embedded import wait_for
+
 pytestmark = pytest.mark.engines
 
 
@@ -40,6 +42,33 @@ def test_a_reload_by_sighup_keeps_the_store_open(open_store):
     time.sleep(1)  # The new workers are starting, the old ones are leaving.
     assert store.get("/store/").status == 200
     assert store.process.poll() is None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_reloaded", [False, True])
+def test_asked_to_end_it_first_says_that_it_is_not_ready_and_serves_on(open_store, is_reloaded):
+    store = open_store("--workers", "2", DRAIN_SECONDS="3")
+    if is_reloaded:
+        store.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: store.log.read_text().count("Booting worker") == 4)
+        store.wait_until_open()
+    assert store.get("/readyz").status == 200
+    asked_at = time.monotonic()
+    store.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: store.get("/readyz").json == {"status": "ending"})
+    while time.monotonic() < asked_at + 2:
+        assert [store.get(path).status for path in ("/healthz", "/store/")] == [200, 200]
+    assert store.process.wait(timeout=30) == 0
+    assert time.monotonic() - asked_at > 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_asked_twice_it_ends_at_once(open_store):
+    store = open_store("--workers", "1", DRAIN_SECONDS="60")
+    store.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: store.get("/readyz").status == 503)
+    store.process.send_signal(signal.SIGTERM)
+    assert store.process.wait(timeout=30) == 0
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
