@@ -259,7 +259,7 @@ def test_a_probe_is_answered_whatever_its_host_and_without_a_redirect(client, se
     ("where", "names"),
     [
         ("fandogh.yml", set(fandogh_env())),
-        ("compose.yaml", set(compose_services()["app"]["environment"])),
+        ("compose.yaml", set(compose_services()["web"]["environment"])),
         ("Dockerfile", variables_set_by_dockerfile()),
         (".env.example", set(env_example(commented_out=True))),
         ("the managed services", set().union(*MANAGED_SERVICES.values())),
@@ -310,14 +310,15 @@ def test_compose_checks_the_health_of_every_service_and_starts_the_store_last():
     services = compose_services()
     assert all("healthcheck" in service for service in services.values())
     healthy = {"condition": "service_healthy"}
-    servers = dict.fromkeys(services.keys() - {"app", "worker"}, healthy)
-    assert services["app"]["depends_on"] == servers
-    assert services["worker"]["depends_on"] == {"app": healthy}  # which has prepared the database
+    servers = dict.fromkeys(services.keys() - {"balancer", "web", "worker"}, healthy)
+    assert services["web"]["depends_on"] == servers
+    assert services["worker"]["depends_on"] == {"web": healthy}  # which has prepared the database
+    assert services["balancer"]["depends_on"] == {"web": healthy}
 
 
 def test_a_worker_has_the_settings_of_the_store():
     services = compose_services()
-    assert services["worker"]["environment"] == services["app"]["environment"]
+    assert services["worker"]["environment"] == services["web"]["environment"]
     assert services["worker"]["command"] == ["python", "manage.py", "rqworker"]
     assert worker()["spec"]["command"][-1].endswith("exec python manage.py rqworker")
     own = {entry["name"]: entry for entry in worker()["spec"]["env"]}
@@ -327,7 +328,7 @@ def test_a_worker_has_the_settings_of_the_store():
 
 def test_compose_reaches_its_services_by_their_names():
     services = compose_services()
-    env = services["app"]["environment"]
+    env = services["web"]["environment"]
     assert env["MYSQL_HOST"] in services
     assert urlsplit(env["REDIS_URL"]).hostname == "redis"
     assert urlsplit(env["QUEUE_REDIS_URL"]).hostname == "redis-queue"
@@ -341,12 +342,39 @@ def test_compose_asks_redis_for_its_health_as_the_stores_user():
         assert "REDISCLI_AUTH" in asked["environment"]
 
 
-def test_compose_publishes_the_store_on_this_machine_only():
+def test_compose_publishes_the_balancer_on_this_machine_only():
     published = [
         port for service in compose_services().values() for port in service.get("ports", [])
     ]
-    inside = compose_services()["app"]["environment"]["PORT"]
+    inside = compose_services()["web"]["environment"]["PORT"]
     assert published == [f"127.0.0.1:${{PORT:-8000}}:{inside}"]
+
+
+def test_the_balancer_looks_for_the_web_hosts_where_compose_has_them():
+    services = compose_services()
+    configuration = read("deploy/haproxy.cfg")
+    inside = services["web"]["environment"]["PORT"]
+    assert set(re.findall(r"server-template \w+ \d+ (\S+)", configuration)) == {f"web:{inside}"}
+    assert "container_name" not in services["web"]  # or it could not be scaled
+    assert "ports" not in services["web"]
+    assert re.findall(r"^\s+bind :(\d+)$", configuration, re.MULTILINE) == ["8000"]
+    (mounted,) = services["balancer"]["volumes"]
+    assert mounted.startswith("./deploy/haproxy.cfg:")
+    assert services["web"]["environment"]["TRUST_PROXY"] == "on"
+
+
+def test_the_balancer_notices_before_a_web_host_stops():
+    configuration = read("deploy/haproxy.cfg")
+    checks = set(re.findall(r"check inter (\d+)s fastinter (\d+)ms fall (\d+)", configuration))
+    ((inter, fast, fall),) = checks
+    noticed_seconds = int(inter) + (int(fall) - 1) * int(fast) / 1000
+    web = compose_services()["web"]
+    drain_seconds = float(web["environment"]["DRAIN_SECONDS"])
+    assert noticed_seconds < drain_seconds
+    graceful_seconds = int(
+        re.search(r"^graceful_timeout = (\d+)$", read("gunicorn.conf.py"), re.M)[1]
+    )
+    assert drain_seconds + graceful_seconds < int(web["stop_grace_period"].removesuffix("s"))
 
 
 # --- Dockerfile ----------------------------------------------------------------------------------
