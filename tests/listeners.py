@@ -26,7 +26,13 @@ class Received:
 class Listener:
     """A client that goes on reading in a thread of its own; `status` and `headers` are the answer's."""
 
-    def __init__(self, port: int, last_id: str | None = None, path: str = PATH) -> None:
+    def __init__(
+        self,
+        port: int,
+        last_id: str | None = None,
+        path: str = PATH,
+        address: str = "127.0.0.1",
+    ) -> None:
         self.last_id = last_id
         self.comments = 0
         self._received: queue.SimpleQueue[Received] = queue.SimpleQueue()
@@ -35,7 +41,7 @@ class Listener:
         headers = {"Accept": "text/event-stream"}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENT_SECONDS)
+        self._connection = http.client.HTTPConnection(address, port, timeout=PATIENT_SECONDS)
         self._connection.request("GET", path, headers=headers)
         self.socket = self._connection.sock
         self._response = self._connection.getresponse()

@@ -37,7 +37,29 @@ class Answer:
         return json.loads(self.body)
 
 
-class StoreProcess:
+class Server:
+    """Something that answers HTTP at `address` and `port`."""
+
+    address = "127.0.0.1"
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}:{self.port}"
+
+    def get(
+        self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET"
+    ) -> Answer:
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=30)
+        try:
+            connection.request(method, path, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+
+class StoreProcess(Server):
     """A gunicorn master with its workers; what it prints is in `log`."""
 
     def __init__(
@@ -64,10 +86,6 @@ class StoreProcess:
                 command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
             )
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
     def wait_until_open(self) -> None:
         deadline = time.monotonic() + OPEN_TIMEOUT_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -77,17 +95,6 @@ class StoreProcess:
             except OSError:
                 time.sleep(0.05)
         raise AssertionError(f"the store did not open:\n{self.log.read_text()}")
-
-    def get(
-        self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET"
-    ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, headers=dict(headers or {}))
-            response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
-        finally:
-            connection.close()
 
     def close(self) -> int:
         """Ask gunicorn to stop, wait for it and return its exit code."""

