@@ -243,8 +243,9 @@ if MYSQL_HOST:
                 "isolation_level": "read committed",
                 # The server gives up before the client does, and says so: what a client has given up
                 # on is carried out all the same, after the cache has been told.
-                "init_command": "SET sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = "
-                f"{MYSQL_TIMEOUT_SECONDS - 1}",
+                # Its clock is read as well as Django's, which is UTC.
+                "init_command": "SET sql_mode = 'TRADITIONAL', time_zone = '+00:00', "
+                f"innodb_lock_wait_timeout = {MYSQL_TIMEOUT_SECONDS - 1}",
                 "connect_timeout": 1,
                 "read_timeout": MYSQL_TIMEOUT_SECONDS,
                 "write_timeout": MYSQL_TIMEOUT_SECONDS,

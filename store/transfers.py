@@ -2,7 +2,7 @@
 
 Who works on a transfer has an attempt number, and every write it makes is one transaction with the
 transfer's row, which refuses older numbers: the fence that a lock on Redis cannot be (docs/redis.md).
-What shows no sign of life is enqueued again; what comes no further is given up.
+What shows no sign of life, by the database's clock, is enqueued again; what comes no further is given up.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from store import locks, queues
 from store.locks import LockNotAcquired
@@ -42,7 +42,7 @@ def job_id(transfer: Transfer) -> str:
 
 
 def create(kind: Transfer.Kind, state: Transfer.State, **fields: Any) -> Transfer:
-    return Transfer.objects.create(kind=kind, state=state, touched_at=timezone.now(), **fields)
+    return Transfer.objects.create(kind=kind, state=state, touched_at=Now(), **fields)
 
 
 def enqueue(transfer: Transfer) -> None:
@@ -94,7 +94,7 @@ def fail(transfer: Transfer, error: str) -> None:
 def resume_stalled() -> int:
     """Enqueue anew what nobody works on: Redis has forgotten the job, or its worker is gone."""
     stalled = Transfer.objects.filter(
-        state__in=UNFINISHED, touched_at__lt=timezone.now() - STALLED
+        state__in=UNFINISHED, touched_at__lt=Now() - STALLED
     ).order_by("pk")
     resumed = [transfer for transfer in stalled if not queues.is_waiting(job_id(transfer))]
     for transfer in resumed:
@@ -107,7 +107,7 @@ def resume_stalled() -> int:
 def delete_old() -> int:
     """Delete transfers that ended KEPT ago, or were never received in full, with their files."""
     ended = Transfer.objects.exclude(state__in=UNFINISHED)
-    old = list(ended.filter(touched_at__lt=timezone.now() - KEPT))
+    old = list(ended.filter(touched_at__lt=Now() - KEPT))
     for transfer in old:
         delete(transfer)
     return len(old)
@@ -126,7 +126,7 @@ def _begin(transfer: Transfer) -> Transfer | None:
         Transfer.objects.filter(pk=transfer.pk).update(
             attempt=F("attempt") + 1,
             fruitless_attempts=F("fruitless_attempts") + 1,
-            touched_at=timezone.now(),
+            touched_at=Now(),
         )
         begun = Transfer.objects.filter(pk=transfer.pk, state__in=UNFINISHED).first()
     if begun is None:
@@ -142,7 +142,7 @@ def _begin(transfer: Transfer) -> Transfer | None:
 
 def _write(transfer: Transfer, **changes: Any) -> None:
     latest = Transfer.objects.filter(pk=transfer.pk, attempt=transfer.attempt, state__in=UNFINISHED)
-    if not latest.update(**changes, touched_at=timezone.now()):
+    if not latest.update(**changes, touched_at=Now()):
         raise Superseded(f"{transfer}: attempt {transfer.attempt} is not the latest any more")
     for name, value in changes.items():
         setattr(transfer, name, value)
@@ -159,4 +159,4 @@ def _not_yet(transfer: Transfer) -> bool:
 
 
 def _touch(transfer: Transfer) -> None:
-    Transfer.objects.filter(pk=transfer.pk).update(touched_at=timezone.now())
+    Transfer.objects.filter(pk=transfer.pk).update(touched_at=Now())

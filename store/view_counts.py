@@ -57,7 +57,8 @@ def most_viewed(at: datetime, start: int, count: int) -> list[tuple[int, int]]:
     RANKING_AGE_SECONDS at most.
     """
     ranking = keys.ranking_key()
-    hours = [keys.views_key(at - timedelta(hours=ago)) for ago in range(RANKED_HOURS)]
+    # A host whose clock is ahead of this one's may count in the next hour already.
+    hours = [keys.views_key(at - timedelta(hours=ago)) for ago in range(-1, RANKED_HOURS)]
 
     def read(redis: Redis) -> list[tuple[bytes, float]]:
         with redis.pipeline(transaction=True) as pipeline:

@@ -115,6 +115,11 @@ def test_only_the_last_24_hours_count(books, redis, client):
     assert view_counts.most_viewed(now + timedelta(hours=24), 0, 10) == []
 
 
+def test_a_look_that_a_host_whose_clock_is_ahead_has_counted_counts(books, client):
+    view(books[1].pk, datetime.now(UTC) + timedelta(hours=1))
+    assert popular(client) == [("Book B", 1)]
+
+
 def test_a_ranking_is_made_once_a_minute_and_comes_from_the_cache_in_between(books, redis, client):
     look(client, books[0])
     assert client.get(POPULAR)["Cache-Status"].startswith("store; fwd=miss; stored")
