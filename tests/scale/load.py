@@ -1,0 +1,138 @@
+"""Visitors who never stop: each reads and writes on a connection of its own and notes what failed."""
+
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from itertools import cycle
+
+from tests.processes import Server
+from tests.scale.fleet import Editor
+from tests.visitors import CSRF_TOKEN, cookies
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request, and the statuses that are right for it."""
+
+    method: str
+    path: str
+    body: str | None = None
+    right: tuple[int, ...] = (200, 201)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that was not answered as it should have been; times are of time.monotonic()."""
+
+    ask: Ask
+    why: str
+    began_at: float
+    ended_at: float
+
+    def __str__(self) -> str:
+        took = self.ended_at - self.began_at
+        return f"{self.ask.method} {self.ask.path}: {self.why} after {took:.2f} s"
+
+
+@dataclass
+class Visitor:
+    """Sends `asks` in turn, `on_one_connection` times on each connection, with a pause before each."""
+
+    server: Server
+    asks: Iterator[Ask]
+    headers: dict[str, str]
+    on_one_connection: int = 20
+    pause_seconds: float = 0.01
+    done: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+
+    def visit_until(self, ended: threading.Event) -> None:
+        while not ended.is_set():
+            connection = HTTPConnection(self.server.address, self.server.port, timeout=30)
+            with contextlib.closing(connection):
+                for _ in range(self.on_one_connection):
+                    if ended.wait(self.pause_seconds):
+                        break
+                    self._send(connection, next(self.asks))
+
+    def _send(self, connection: HTTPConnection, ask: Ask) -> None:
+        started = time.monotonic()
+        try:
+            connection.request(ask.method, ask.path, ask.body, self.headers)
+            response = connection.getresponse()
+            response.read()
+            why = "" if response.status in ask.right else f"status {response.status}"
+        except (OSError, HTTPException) as error:
+            connection.close()
+            why = repr(error)
+        self.done[ask.method] += 1
+        if why:
+            self.failures.append(Failure(ask, why, started, time.monotonic()))
+
+
+class Load:
+    """Visitors in threads, from the beginning of a `with` block to its end."""
+
+    def __init__(self, visitors: list[Visitor]) -> None:
+        self.visitors = visitors
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=one.visit_until, args=[self._ended]) for one in visitors
+        ]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def failures(self) -> list[Failure]:
+        return [failure for one in self.visitors for failure in one.failures]
+
+    @property
+    def done(self) -> Counter[str]:
+        return sum((one.done for one in self.visitors), Counter())
+
+
+def changes(numbers: Iterable[int]) -> Iterator[Ask]:
+    """Change the prices of products for ever."""
+    for number, price in zip(cycle(numbers), itertools.count(10)):
+        yield Ask("PATCH", f"/store/products/{number}/", json.dumps({"price": price}))
+
+
+def readers_and_writers(server: Server, editor: Editor) -> list[Visitor]:
+    """Return visitors who keep their connections, some who do not, and two who write."""
+    reads = [
+        Ask("GET", path)
+        for path in (
+            "/store/cached/",
+            "/store/products/2/",
+            "/store/cached/?min_price=20",
+            "/shop/",
+        )
+    ]
+    basket = [Ask("PUT", "/store/basket/4/", '{"quantity": 3}'), Ask("GET", "/store/basket/")]
+    signed_in = signed_in_headers(editor)
+    return [
+        Visitor(server, cycle(reads), {}),
+        Visitor(server, cycle(reads[::-1]), {}),
+        Visitor(server, cycle(reads[:1]), {}),
+        Visitor(server, cycle(reads), {}, on_one_connection=1),
+        Visitor(server, changes((1, 2, 3)), signed_in, pause_seconds=0.05),
+        Visitor(server, cycle(basket), signed_in, on_one_connection=1, pause_seconds=0.05),
+    ]
+
+
+def signed_in_headers(editor: Editor) -> dict[str, str]:
+    return {**cookies(editor), "X-CSRFToken": CSRF_TOKEN, "Content-Type": "application/json"}
