@@ -81,6 +81,11 @@ test-scale: setup-dev ## Run the tests of a store on several machines (as root: 
 	@bin/test-servers haproxy dnsmasq:dnsmasq-base ip:iproute2 cc:gcc
 	@.venv/bin/pytest tests/scale -q
 
+.PHONY: soak
+soak: setup-dev ## Load and break a store on several machines for MINUTES=30 (writes docs/scale/soak.md)
+	@bin/test-servers haproxy dnsmasq:dnsmasq-base ip:iproute2
+	@$(PYTHON_IN_VENV) -m bench.soak --minutes $(or $(MINUTES),30)
+
 .PHONY: screenshots
 screenshots: setup-dev ## Take the README's pictures of the pages (writes docs/screenshots/)
 	@bin/test-servers chromium
