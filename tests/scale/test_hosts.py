@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from mirakuru import TCPExecutor
 
 from tests.listeners import Listener
 from tests.processes import Answer, Server
@@ -31,6 +34,11 @@ COPIES = pytest.mark.parametrize("copies", ["on", "off"])
 @pytest.fixture
 def editor(fleet: Fleet) -> Editor:
     return Editor(fleet.webs[0])
+
+
+def timed(ask: Callable[[], Answer]) -> tuple[Answer, float]:
+    started = time.monotonic()
+    return ask(), time.monotonic() - started
 
 
 # --- Consistency ----------------------------------------------------------------------------------
@@ -95,6 +103,48 @@ def test_200_requests_over_all_hosts_at_once_cause_one_product_query(fleet):
     assert len({answer.headers["ETag"] for answer in answers}) == 1
 
 
+# --- Outages that all hosts share ------------------------------------------------------------------
+
+
+@contextmanager
+def killed(server: TCPExecutor) -> Iterator[None]:
+    server.kill()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+@contextmanager
+def hung(server: TCPExecutor) -> Iterator[None]:
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("fault", [killed, hung])
+def test_without_redis_all_hosts_answer_from_the_database_and_nothing_old_after(
+    fleet, editor, fault
+):
+    fleet.ensure(CACHE_BUDGET_SECONDS=str(BUDGET_SECONDS))
+    for web in fleet.webs:
+        warm(web)
+    with fault(fleet.redis_server):
+        for price in range(501, 506):
+            assert reprice(fleet.webs[price % 2], editor, BOOK, price) == 200
+            time.sleep(LAG_SECONDS)
+            for host in (*fleet.webs, fleet.balancer):
+                answer, seconds = timed(lambda host=host: host.get("/store/cached/"))
+                assert (answer.status, prices(answer)[0]) == (200, price)
+                assert seconds < BUDGET_SECONDS + NOISE_SECONDS
+    patience = RETRY_SECONDS + BUDGET_SECONDS + NOISE_SECONDS
+    for web in fleet.webs:
+        wait_for(lambda web=web: is_hit(web.get("/store/cached/")), patience)
+        assert prices(web.get("/store/cached/"))[0] == 505
+
+
 # --- A host that is cut off -----------------------------------------------------------------------
 
 
@@ -105,11 +155,6 @@ def cut_off(machine, *others) -> Iterator[None]:
         yield
     finally:
         machine.heal(*others)
-
-
-def timed(ask: Callable[[], Answer]) -> tuple[Answer, float]:
-    started = time.monotonic()
-    return ask(), time.monotonic() - started
 
 
 @COPIES
