@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.parse
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from http.client import HTTPConnection
 from http.cookies import SimpleCookie
@@ -57,7 +57,8 @@ class Process(Server):
         if self.process:
             family = psutil.Process(self.process.pid)
             for one in [family, *family.children(recursive=True)]:
-                one.kill()
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
             self.process.wait()
             self.process = None
 
@@ -73,16 +74,13 @@ class WebHost(Process):
 
     def start(self, **variables: str) -> None:
         """Start it and wait until it serves; `CLOCK="-300"` puts its clock 300 s behind."""
-        self.begin(**variables)
-        self.wait_until_open()
-
-    def begin(self, **variables: str) -> None:
         self._started_with = variables
         environment = clean_environment(**(self._variables | variables))
         if clock := environment.pop("CLOCK", None):
             environment |= clock_off_by(clock)
         command = [*self.machine.place.prefix, sys.executable, "-m", "gunicorn"]
         self.run([*command, "simple_django_redis.wsgi"], environment)
+        self.wait_until_open()
 
     def ensure(self, **variables: str) -> None:
         """See that it runs with just these variables."""
