@@ -4,7 +4,10 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import redis
 
-SCHEMES = ("redis", "rediss", "unix")
+from store import primary_connections
+
+ONE_SERVER = ("redis", "rediss", "unix")
+SCHEMES = (*ONE_SERVER, *primary_connections.SCHEMES)
 
 
 def redis_url(url: str, password: str, name: str = "REDIS_URL") -> str:
@@ -20,6 +23,11 @@ def redis_url(url: str, password: str, name: str = "REDIS_URL") -> str:
         raise ValueError(f"{name}: {error}") from error
 
 
+def is_one_server(url: str) -> bool:
+    """Say whether redis-py can use `url` by itself, as it names a server."""
+    return urlsplit(url).scheme in ONE_SERVER
+
+
 def with_options(url: str, **options: object) -> str:
     """Return `url` with options of redis-py's connections in its query; those it has go first."""
     return f"{url}{'&' if '?' in url else '?'}{urlencode(options)}"
@@ -33,6 +41,9 @@ def _checked(url: str, password: str) -> str:
     if parts.scheme == "unix":
         if not parts.path:
             raise ValueError("unix:// needs the path of a socket")
+    elif primary_connections.is_of_sentinels(url):
+        options = primary_connections.parse(url)
+        options.pop("connection_class")(**options)  # Checks what only TLS knows; opens nothing.
     elif not parts.hostname:
         raise ValueError("the host is missing")
     elif not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
@@ -43,6 +54,7 @@ def _checked(url: str, password: str) -> str:
         host = parts.netloc.rpartition("@")[2]
         netloc = f"{parts.username or ''}:{quote(password, safe='')}@{host}"
         url = urlunsplit((parts.scheme.lower(), netloc, *parts[2:]))
-    pool = redis.ConnectionPool.from_url(url)
-    pool.connection_class(**pool.connection_kwargs)  # Checks what only TLS knows; opens nothing.
+    if parts.scheme in ONE_SERVER:
+        pool = redis.ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)
     return url

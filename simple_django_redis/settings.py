@@ -17,7 +17,7 @@ from marshmallow.validate import Length, Range, Regexp
 
 from simple_django_redis import embedded, secret
 from simple_django_redis.environment import LONGEST_SECONDS, env, host, network, origin
-from simple_django_redis.redis_url import redis_url, with_options
+from simple_django_redis.redis_url import is_one_server, redis_url, with_options
 from simple_django_redis.replica_hosts import Host, replica_databases, replica_host
 from store.keys import ENTRY_FORMAT_VERSION, ORM_AGE_SECONDS
 
@@ -117,6 +117,10 @@ if MYSQL_REPLICA_HOST and ORM_CACHE:
     raise ImproperlyConfigured(
         "MYSQL_REPLICA_HOST and ORM_CACHE=on do not go together: cacheops would keep what a replica "
         "says that is behind."
+    )
+if STRATEGIES and not is_one_server(REDIS_URL):
+    raise ImproperlyConfigured(
+        "STRATEGIES shows what tutorials do, who know one server: it needs REDIS_URL to be of one."
     )
 if not SECRET_KEY:
     if MYSQL_HOST or not EMBEDDED_REDIS:
@@ -283,13 +287,7 @@ REDIS_POOL: dict[str, Any] = {
     "protocol": 2,
     "driver_info": None,  # Two commands less for each new connection.
 }
-REDIS_OPTIONS: dict[str, Any] = {
-    "SOCKET_CONNECT_TIMEOUT": REDIS_CONNECT_SECONDS,
-    "SOCKET_TIMEOUT": REDIS_READ_SECONDS,
-    "CONNECTION_FACTORY": "store.connections.OnePool",
-    "CONNECTION_POOL_CLASS": "store.connections.WaitingPool",
-    "CONNECTION_POOL_KWARGS": REDIS_POOL,
-}
+REDIS_OPTIONS: dict[str, Any] = {"CONNECTION_FACTORY": "store.connections.OnePool"}
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -341,6 +339,9 @@ if ORM_CACHE:
     CACHEOPS_PREFIX = "store.orm_caching.prefix"
     CACHEOPS_DEGRADE_ON_FAILURE = True
     warnings.filterwarnings("ignore", message="The cacheops cache")  # The breaker says it once.
+for _cache in CACHES.values():
+    if "," in _cache["LOCATION"]:  # django-redis would take it for that between several servers.
+        _cache["LOCATION"] = [_cache["LOCATION"]]
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_CACHE_ALIAS = "session"
 
@@ -351,6 +352,14 @@ RQ_QUEUE: dict[str, Any] = {
     "SERIALIZER": "rq.serializers.JSONSerializer",
     "DEFAULT_TIMEOUT": 300,  # seconds
 }
+if not is_one_server(QUEUE_REDIS_URL):  # django-rq asks an alias for its client instead.
+    CACHES["jobs"] = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": [QUEUE_REDIS_URL],
+        "OPTIONS": {"CONNECTION_FACTORY": "store.connections.JobsClient"},
+    }
+    del RQ_QUEUE["URL"]
+    RQ_QUEUE["USE_REDIS_CACHE"] = "jobs"
 RQ_QUEUES = {"default": RQ_QUEUE, "low": RQ_QUEUE}  # A worker empties them in this order.
 # The admin would show the queues to all staff; store.dashboard shows them to superusers.
 RQ_SHOW_ADMIN_LINK = False

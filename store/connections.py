@@ -15,6 +15,8 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from store.breaker import Breaker, Unavailable
+from store.primary_connections import is_of_sentinels, parse
+from store.sentinels import Primary, primary_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,6 +49,9 @@ class OnePool(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyp
         with self._making:
             return super().get_or_create_connection_pool(params)
 
+    def get_connection_pool(self, params: dict[str, Any]) -> Any:
+        return make_pool(params["url"])
+
 
 class QueueClient(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyped.
     """Gives an alias of Django's cache framework the client, and so the pool, of `queue_redis()`."""
@@ -54,6 +59,17 @@ class QueueClient(ConnectionFactory):  # type: ignore[misc]  # django-redis is u
     def connect(self, url: str) -> Redis:
         with _making:
             return _client(url)
+
+
+class JobsClient(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyped.
+    """Gives an alias, which django-rq asks by its name, a client with the patience of a worker.
+
+    Where it waits for jobs, RQ itself sets for how long.
+    """
+
+    def connect(self, url: str) -> Redis:
+        with _making:
+            return _jobs_client(url)
 
 
 _making = threading.Lock()
@@ -98,15 +114,44 @@ def listener_redis() -> Redis:
 
 
 def make_pool(url: str, **options: Any) -> WaitingPool:
-    """Return a pool of connections to `url` with the cache's short timeouts and no retries."""
-    return WaitingPool.from_url(
-        url,
-        socket_connect_timeout=settings.REDIS_CONNECT_SECONDS,
-        socket_timeout=settings.REDIS_READ_SECONDS,
-        **settings.REDIS_POOL | options,
-    )
+    """Return a pool of connections to `url`, all of whose forms it knows.
+
+    With the cache's short timeouts and no retries, unless `options` say otherwise.
+    """
+    options = {
+        "socket_connect_timeout": settings.REDIS_CONNECT_SECONDS,
+        "socket_timeout": settings.REDIS_READ_SECONDS,
+        **settings.REDIS_POOL,
+        **options,
+    }
+    if is_of_sentinels(url):
+        return WaitingPool(**options | parse(url))  # type: ignore[no-untyped-call]
+    return WaitingPool.from_url(url, **options)
+
+
+def primary_epoch(url: str) -> str:
+    """Return a digest that changes whenever another server becomes the primary; "" where none can."""
+    primary = _primary(url)
+    return primary.epoch if primary else ""
+
+
+def when_primary_changes(url: str, tell: Callable[[], object]) -> None:
+    """Have `tell()` called in this process before the first command goes to another primary."""
+    if primary := _primary(url):
+        primary.listeners.append(tell)
+
+
+@cache
+def _primary(url: str) -> Primary | None:
+    return primary_of(parse(url)["service"]) if is_of_sentinels(url) else None
 
 
 @cache
 def _client(url: str) -> Redis:
     return Redis(connection_pool=make_pool(url))
+
+
+@cache
+def _jobs_client(url: str) -> Redis:
+    patience = {"socket_connect_timeout": 1, "socket_timeout": 5}
+    return Redis(connection_pool=make_pool(url, **patience))

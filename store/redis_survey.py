@@ -14,6 +14,8 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
+from store.connections import make_pool
+
 T = TypeVar("T")
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 10.0
@@ -99,13 +101,8 @@ def connect(
     url: str, connect_seconds: float = CONNECT_SECONDS, read_seconds: float = READ_SECONDS
 ) -> Redis:
     """Return a client with an operator's patience; redis-py's own would try ten times."""
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=connect_seconds,
-        socket_timeout=read_seconds,
-        protocol=2,
-        driver_info=None,
-    )
+    patience = {"socket_connect_timeout": connect_seconds, "socket_timeout": read_seconds}
+    return Redis.from_pool(make_pool(url, **patience))
 
 
 def info(redis: Redis) -> dict[str, Any] | None:

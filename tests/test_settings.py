@@ -38,6 +38,14 @@ WRONG = [
     ("REDIS_URL", "redis://localhost/0?socket_timeout=x"),
     ("REDIS_URL", "rediss://localhost?ssl_cert_reqs=foo"),
     ("REDIS_URL", "redis://[::1"),
+    ("REDIS_URL", "redis+sentinel://h1,h2,h3"),
+    ("REDIS_URL", "redis+sentinel:///primary/0"),
+    ("REDIS_URL", "redis+sentinel://h1,,h3/primary"),
+    ("REDIS_URL", "redis+sentinel://h1:0/primary"),
+    ("REDIS_URL", "redis+sentinel://h1:port/primary"),
+    ("REDIS_URL", "redis+sentinel://h1/primary/abc"),
+    ("REDIS_URL", "redis+sentinel://h1/primary?socket_timeout=x"),
+    ("REDIS_URL", "rediss+sentinel://h1/primary?ssl_cert_reqs=foo"),
     ("QUEUE_REDIS_URL", "http://localhost"),
     ("QUEUE_REDIS_URL", "redis://localhost/abc"),
     ("SESSION_COOKIE_AGE", "0"),
@@ -107,6 +115,14 @@ def test_the_secret_key_is_required_with_servers_of_ones_own(name, value):
     assert "SECRET_KEY is required" in stopped.stderr
 
 
+def test_what_knows_one_server_only_is_refused_with_sentinels():
+    url = "redis+sentinel://h1,h2,h3/primary"
+    stopped = manage("check", SECRET_KEY="x" * 50, REDIS_URL=url, STRATEGIES="on")
+    assert stopped.returncode == 1
+    assert stopped.stderr.startswith("Cannot start: STRATEGIES")
+    assert manage("check", SECRET_KEY="x" * 50, REDIS_URL=url, ORM_CACHE="on").returncode == 0
+
+
 def test_the_embedded_default_makes_a_secret_key_that_only_its_owner_reads(tmp_path):
     code = "from django.conf import settings; print(settings.SECRET_KEY)"
     first, second = (
@@ -141,6 +157,7 @@ def test_production_settings_pass_djangos_deployment_check(db):
         ("", "secret", ""),
         ("redis://cache:6379/1", "", "redis://cache:6379/1"),
         ("redis://cache:6379/1", "p@ss/w", "redis://:p%40ss%2Fw@cache:6379/1"),
+        ("redis+sentinel://a:1,[::1]/db/0", "x", "redis+sentinel://:x@a:1,[::1]/db/0"),
         ("rediss://user@cache/0", "secret", "rediss://user:secret@cache/0"),
         ("redis://:own@cache/0", "secret", "redis://:own@cache/0"),
         ("unix:///run/redis.sock?db=2", "secret", "unix://:secret@/run/redis.sock?db=2"),

@@ -23,6 +23,7 @@ from store.caching.entry import etag_of
 from store.caching.fetched import Fetched, Item, Limits, Outcome
 from store.caching.outage import Outage
 from store.caching.redis_entries import RedisEntries
+from store.connections import when_primary_changes
 
 __all__ = [
     "Copy",
@@ -61,6 +62,8 @@ process_cache = Aside(
     copies=_copies(),
 )
 os.register_at_fork(after_in_child=process_cache.start_over)
+if isinstance(caches["default"], RedisCache):
+    when_primary_changes(settings.REDIS_URL, process_cache.outage.primary_changed)
 
 
 def fetch(

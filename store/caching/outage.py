@@ -16,9 +16,13 @@ from collections.abc import Callable
 from redis.exceptions import RedisError
 
 from store import metrics
+from store.sentinels import PrimaryChanged
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
+# What changed so lately may be unknown to a server that takes over: replication lags behind.
+REMEMBERED_SECONDS = 60.0
+REMEMBERED_CHANGES = 10_000
 
 
 class Outage:
@@ -39,6 +43,7 @@ class Outage:
         self._renew_all = renew_all
         self._delete = delete
         self._outdated: deque[str] = deque()
+        self._changed: deque[tuple[float, str]] = deque(maxlen=REMEMBERED_CHANGES)
         self._began: float | None = None
         self._invalidation_lost = False
         self.start_over()
@@ -80,6 +85,17 @@ class Outage:
             if self._began is None:  # The outage has just ended; it goes on.
                 self._began = time.monotonic()
         self._see_to_recovery()
+
+    def note_change(self, whole_key: str) -> None:
+        """Note that a key which no generation vouches for has just been set or deleted."""
+        self._changed.append((time.monotonic(), whole_key))
+
+    def primary_changed(self) -> None:
+        """Note that another server takes over, which may lack what its predecessor was told last."""
+        since = time.monotonic() - REMEMBERED_SECONDS
+        with self._lock:
+            self._outdated.extend({key for at, key in list(self._changed) if at > since})
+        self.begin(PrimaryChanged("another server has become the primary"), invalidation_lost=True)
 
     def try_to_end(self) -> bool:
         """Try once to bring Redis up to date; return whether the outage is over."""

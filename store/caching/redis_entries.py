@@ -14,7 +14,8 @@ from django.core.cache import caches
 from redis.exceptions import WatchError
 
 from store import keys
-from store.caching.entry import Entry, as_token, new_token
+from store.caching.entry import Entry
+from store.caching.generations import as_generation, new_generation
 from store.keys import EntryKeys
 
 # MGET takes a key of a wrong type for a missing one, where GET would raise an error.
@@ -72,11 +73,12 @@ class RedisEntries:
     def make_generation(self, names: EntryKeys) -> str:
         """Return the family's generation, made now if there is none."""
         key = self._key(names.generation, keys.UNVERSIONED)
-        token = new_token()
+        token = new_generation()
         pipeline = self._client().pipeline(transaction=False)
         pipeline.set(key, token, nx=True).mget(key)
-        if generation := as_token(pipeline.execute()[1][0]):
+        if generation := as_generation(pipeline.execute()[1][0]):
             return generation
+        token = new_generation()
         self._client().set(key, token)  # What was there, of whatever type, was not ours.
         return token
 
@@ -136,7 +138,7 @@ class RedisEntries:
         """Set new generations: proves that Redis takes writes, and makes all entries be forgotten."""
         pipeline = self._client().pipeline(transaction=False)
         for family in families:
-            pipeline.set(self._key(keys.generation_key(family), keys.UNVERSIONED), new_token())
+            pipeline.set(self._key(keys.generation_key(family), keys.UNVERSIONED), new_generation())
         pipeline.execute()
 
     def prefixes(self) -> list[str]:
@@ -154,7 +156,7 @@ class RedisEntries:
         pipeline = self._client().pipeline(transaction=False)
         pipeline.mget(generation_key, entry_key).pttl(entry_key)
         (generation_found, data), ttl_ms = pipeline.execute()
-        generation = as_token(generation_found)
+        generation = as_generation(generation_found)
         entry = Entry.decode(data) if data and generation else None
         if entry and entry.generation != generation:
             entry = None

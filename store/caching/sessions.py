@@ -29,6 +29,7 @@ class SessionCache(GuardedCache):
     def _change(self, key: str, command: Callable[[], Any]) -> Any:
         try:
             if not process_cache.outage.lasts:
+                process_cache.outage.note_change(str(self.make_key(key)))
                 return command()
         except RedisError as error:
             process_cache.outage.begin(error)
