@@ -5,12 +5,23 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import MySQLdb.cursors
 from mirakuru import TCPExecutor
+from redis import Redis
+from redis.exceptions import RedisError
 
-from tests.servers import free_port, start_mysql
+from tests.servers import (
+    _start,
+    free_port,
+    redis_binary,
+    start_mysql,
+    start_redis,
+    temporary_folder,
+)
 
 WAIT_SECONDS = 30
 
@@ -154,3 +165,144 @@ def wait_for(condition: Any, seconds: float = WAIT_SECONDS) -> None:
     while not condition():
         assert time.monotonic() < deadline, condition
         time.sleep(0.02)
+
+
+def wait_until(condition, seconds: float = WAIT_SECONDS, pause: float = 0.05) -> float:
+    """Return after how long `condition()` was true."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + seconds, f"not so within {seconds} s: {condition}"
+        time.sleep(pause)
+    return time.monotonic() - began
+
+
+# --- Redis Sentinel -------------------------------------------------------------------------------
+
+NAME = "store-primary"
+PASSWORD = "of-the-servers"
+DOWN_AFTER_SECONDS = 1
+
+
+class Sentinels:
+    """A primary, two replicas and three sentinels, which make one of these the primary if need be."""
+
+    def __init__(
+        self, replicas: int = 2, sentinels: int = 3, certificate: Path | None = None
+    ) -> None:
+        """With a `certificate`, whose key is beside it, all of them speak TLS alone."""
+        self._certificate = certificate
+        first = self._start_redis()
+        self.servers = {first.port: first}
+        for _ in range(replicas):
+            server = self._start_redis("--replicaof", f"127.0.0.1 {first.port}")
+            self.servers[server.port] = server
+        with self.client(first.port) as primary:
+            wait_until(lambda: in_sync(primary) == replicas)
+        quorum = sentinels // 2 + 1
+        self.sentinels = [self._start_sentinel(first.port, quorum) for _ in range(sentinels)]
+        for sentinel in self.sentinels:
+            with self.ask_sentinel(sentinel.port) as client:
+                wait_until(lambda: knows(client, replicas, sentinels - 1))
+
+    def _start_redis(self, *options: str) -> TCPExecutor:
+        port = free_port()
+        secret = ("--requirepass", PASSWORD, "--masterauth", PASSWORD)
+        # What a replica has to catch up with is sent at once, not after the usual 5 s.
+        return start_redis(
+            port, *secret, "--repl-diskless-sync-delay", "0", *self._tls(port), *options
+        )
+
+    def _start_sentinel(self, primary_port: int, quorum: int) -> TCPExecutor:
+        port = free_port()
+        file: Path = temporary_folder() / "sentinel.conf"
+        lines = [
+            f"sentinel monitor {NAME} 127.0.0.1 {primary_port} {quorum}",
+            f"sentinel auth-pass {NAME} {PASSWORD}",
+            f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_SECONDS * 1000}",
+            f"sentinel failover-timeout {NAME} 10000",
+        ]
+        file.write_text("\n".join(lines) + "\n")
+        options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(file.parent)]
+        command = [redis_binary(), str(file), "--sentinel", *options, *self._tls(port)]
+        return _start(command, port)
+
+    def _tls(self, port: int) -> tuple[str, ...]:
+        if self._certificate is None:
+            return ()
+        certificate, key = str(self._certificate), str(self._certificate.with_name("key.pem"))
+        files = ("--tls-cert-file", certificate, "--tls-key-file", key)
+        files += ("--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
+        return ("--port", "0", "--tls-port", str(port), "--tls-replication", "yes", *files)
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
+        if self._certificate is None:
+            return f"redis+sentinel://:{PASSWORD}@{hosts}/{NAME}/0"
+        return f"rediss+sentinel://:{PASSWORD}@{hosts}/{NAME}/0?ssl_ca_certs={self._certificate}"
+
+    def client(self, port: int, password: str | None = PASSWORD) -> Redis:
+        tls = {"ssl": True, "ssl_ca_certs": str(self._certificate)} if self._certificate else {}
+        return Redis(host="127.0.0.1", port=port, password=password, socket_timeout=2, **tls)
+
+    def ask_sentinel(self, port: int) -> Redis:
+        return self.client(port, password=None)
+
+    def primary_port(self) -> int:
+        """Return where the primary is, says a majority of those sentinels that answer."""
+        said = []
+        for one in self.sentinels:
+            with self.ask_sentinel(one.port) as client:
+                try:
+                    said.append(client.sentinel_get_master_addr_by_name(NAME)[1])
+                except RedisError:
+                    continue
+        return max(set(said), key=said.count)
+
+    def primary(self) -> Redis:
+        return self.client(self.primary_port())
+
+    def wait_for_another(self, than: int) -> float:
+        """Return after how long the sentinels have another primary."""
+        return wait_until(lambda: self.primary_port() != than)
+
+    def wait_until_whole(self) -> None:
+        """Return once all servers but the primary are its replicas again, in sync."""
+
+        def whole() -> bool:
+            with self.primary() as primary:
+                try:
+                    return in_sync(primary) == len(self.servers) - 1
+                except RedisError:
+                    return False
+
+        wait_until(whole, 60)
+
+    def kill(self, port: int) -> None:
+        self.servers[port].kill()
+
+    def close(self) -> None:
+        for one in [*self.sentinels, *self.servers.values()]:
+            one.kill()
+
+
+def in_sync(primary: Redis) -> int:
+    """Return how many replicas have all that the primary has."""
+    found = primary.info("replication")
+    replicas = [value for key, value in found.items() if key.startswith("slave")]
+    return sum(one["state"] == "online" for one in replicas if isinstance(one, dict))
+
+
+def knows(sentinel: Redis, replicas: int, others: int) -> bool:
+    state = sentinel.sentinel_master(NAME)
+    return state["num-slaves"] == replicas and state["num-other-sentinels"] == others
+
+
+@contextmanager
+def stopped(executor: TCPExecutor) -> Iterator[None]:
+    """Hang a server: it accepts connections and answers nothing."""
+    os.kill(executor.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(executor.process.pid, signal.SIGCONT)

@@ -1,0 +1,396 @@
+"""A store on Redis Sentinel: the primary dies, hangs, wakes up, and no answer is missing or old."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+from django.conf import settings
+from redis import Redis
+from redis.exceptions import RedisError
+
+from store import redis_survey
+from store.connections import make_pool, primary_epoch, when_primary_changes
+from store.keys import PRODUCT_LIST, UNVERSIONED, generation_key
+from tests.processes import StoreProcess, WorkerProcess
+from tests.scale.witnesses import Load
+from tests.scale.servers import NAME, Sentinels, stopped, wait_until
+from tests.visitors import (
+    ask_at_once,
+    cache_milliseconds,
+    complaints,
+    cookies,
+    is_hit,
+    prices,
+    reprice,
+    send,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WORKERS, THREADS = 2, 4
+# A machine that stalls is no outage: for tests of what must not be taken for one.
+PATIENT = {"CACHE_BUDGET_SECONDS": "5"}
+LAG_SECONDS = 0.1
+HITS_AGAIN_SECONDS = 5  # the promise: so long after the new primary
+NOISE_SECONDS = 2  # what a busy machine may add where a test is not about that promise
+BEFORE, AFTER = [1000, 2000, None], [77, 2000, None]
+GENERATION = f"{settings.PROJECT_NAME}:{UNVERSIONED}:{generation_key(PRODUCT_LIST)}"
+
+
+@pytest.fixture
+def servers() -> Iterator[Sentinels]:
+    started = Sentinels()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def open_on(open_store, servers) -> Callable[..., StoreProcess]:
+    def open_one(workers: int = WORKERS, **variables: str) -> StoreProcess:
+        threads = ("--workers", str(workers), "--threads", str(THREADS))
+        variables |= {"REDIS_URL": servers.url, "SECRET_KEY": settings.SECRET_KEY}
+        return open_store(*threads, **variables)
+
+    return open_one
+
+
+def all_hit(store: StoreProcess, expected: list[int | None] | None = None) -> bool:
+    answers = ask_at_once(store)
+    assert {answer.status for answer in answers} <= {200, 201}
+    return all(is_hit(one) and expected in (None, prices(one)) for one in answers)
+
+
+def serve_hits(store: StoreProcess, expected: list[int | None]) -> None:
+    """Return once every worker serves hits."""
+    wait_until(lambda: all_hit(store, expected))
+
+
+def sockets(store: StoreProcess, servers: Sentinels) -> Counter[int]:
+    """Return how many sockets to the servers, in whatever state, each process of `store` has."""
+    ports = {*servers.servers, *(one.port for one in servers.sentinels)}
+    master = psutil.Process(store.process.pid)
+    return Counter(
+        process.pid
+        for process in [master, *master.children()]
+        for one in process.net_connections("tcp")
+        if one.raddr and one.raddr.port in ports
+    )
+
+
+# --- Under load -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copies", ["on", "off"])
+def test_a_primary_that_is_killed_or_hangs_costs_no_answer_and_no_freshness(
+    copies, open_on, servers, editor, books
+):
+    store = open_on(LOCAL_CACHE=copies, LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS))
+    bad_moments = []  # Each from when it began until the sentinels had another primary.
+    with Load(store, editor, books) as load:
+        time.sleep(2)
+        first = servers.primary_port()
+        began = time.monotonic()
+        servers.kill(first)
+        servers.wait_for_another(first)
+        bad_moments.append((began, time.monotonic()))
+        time.sleep(HITS_AGAIN_SECONDS + 1)
+        servers.servers[first].start()
+        servers.wait_until_whole()
+        second = servers.primary_port()
+        began = time.monotonic()
+        with stopped(servers.servers[second]):
+            servers.wait_for_another(second)
+            bad_moments.append((began, time.monotonic()))
+            time.sleep(HITS_AGAIN_SECONDS + 1)
+        servers.wait_until_whole()  # The one that woke up has been told whose replica it is.
+        time.sleep(1)
+    assert load.broken == []
+    assert load.statuses() <= {200, 201}
+    for _, switched_at in bad_moments:
+        assert load.first_hit_after(switched_at) - switched_at < HITS_AGAIN_SECONDS
+    good = [read for read in load.late_reads() if not in_one_of(bad_moments, read.asked_at)]
+    allowed = LAG_SECONDS if copies == "on" else 0
+    assert [read for read in good if read.late_seconds > allowed] == []
+    assert len(load.reads) > 500
+    assert len(load.writes) > 100
+    serve_hits(store, prices(store.get("/store/")))
+    # The cache's threads, its listener, its recovery and its fills; the queue's; the sentinels.
+    assert max(sockets(store, servers).values()) <= (THREADS + 3) + (THREADS + 1) + 3
+
+
+def fail_over(servers: Sentinels) -> None:
+    with servers.ask_sentinel(servers.sentinels[0].port) as sentinel:
+        sentinel.execute_command("SENTINEL", "FAILOVER", NAME)
+
+
+def in_one_of(bad_moments: list[tuple[float, float]], moment: float) -> bool:
+    return any(
+        began < moment < switched_at + HITS_AGAIN_SECONDS for began, switched_at in bad_moments
+    )
+
+
+def test_a_failover_that_is_asked_for_costs_no_answer_either(open_on, servers, editor, books):
+    """Both servers answer all the while, so that the processes meet no error that could warn them."""
+    store = open_on()
+    bad_moments = []
+    with Load(store, editor, books) as load:
+        for _ in range(2):
+            time.sleep(2)
+            old = servers.primary_port()
+            began = time.monotonic()
+            fail_over(servers)
+            servers.wait_for_another(old)
+            bad_moments.append((began, time.monotonic()))
+            time.sleep(HITS_AGAIN_SECONDS)
+            servers.wait_until_whole()
+    assert load.broken == []
+    assert load.statuses() <= {200, 201}
+    good = [read for read in load.late_reads() if not in_one_of(bad_moments, read.asked_at)]
+    assert good == []
+    serve_hits(store, prices(store.get("/store/")))
+
+
+# --- What the new primary does not know -----------------------------------------------------------
+
+
+@contextmanager
+def replication_cut(servers: Sentinels) -> Iterator[None]:
+    """What the primary is told meanwhile is lost with it: its replicas never hear of it."""
+    first = servers.primary_port()
+    replicas = [one for port, one in servers.servers.items() if port != first]
+    for one in replicas:
+        os.kill(one.process.pid, signal.SIGSTOP)
+    try:
+        with servers.client(first) as primary:
+            primary.execute_command("CLIENT", "KILL", "TYPE", "replica")
+            primary.config_set("repl-timeout", "1")
+        yield
+        servers.kill(first)
+    finally:
+        for one in replicas:
+            os.kill(one.process.pid, signal.SIGCONT)
+
+
+def generation_at(servers: Sentinels, port: int) -> bytes | None:
+    with servers.client(port) as redis:
+        return redis.get(GENERATION)
+
+
+def test_an_invalidation_that_the_new_primary_has_lost_is_made_up_for(
+    open_on, servers, editor, books
+):
+    store = open_on()
+    serve_hits(store, BEFORE)
+    first = servers.primary_port()
+    old = generation_at(servers, first)
+    with replication_cut(servers):
+        assert reprice(store, editor, books[0], 77) == 200
+        assert prices(store.get("/store/cached/")) == AFTER
+    replicas = [port for port in servers.servers if port != first]
+    assert {generation_at(servers, port) for port in replicas} == {old}
+    while servers.primary_port() == first:
+        assert {tuple(prices(one)) for one in ask_at_once(store)} == {tuple(AFTER)}
+    switched_at = time.monotonic()
+    while time.monotonic() < switched_at + HITS_AGAIN_SECONDS:
+        assert {tuple(prices(one)) for one in ask_at_once(store)} == {tuple(AFTER)}
+    assert all_hit(store, AFTER)
+    assert generation_at(servers, servers.primary_port()) not in (None, old)
+
+
+def test_a_process_that_opens_after_a_failover_trusts_nothing_from_before(
+    open_on, servers, editor, books
+):
+    store = open_on()
+    serve_hits(store, BEFORE)
+    first = servers.primary_port()
+    with replication_cut(servers):
+        assert reprice(store, editor, books[0], 77) == 200
+        # Nobody is left who could make up for what gets lost.
+        workers = psutil.Process(store.process.pid).children()
+        store.process.kill()  # First, as it would start others.
+        for process in workers:
+            process.kill()
+    servers.wait_for_another(first)
+    late = open_on(**PATIENT)
+    answers = [answer for _ in range(3) for answer in ask_at_once(late)]
+    assert {tuple(prices(answer)) for answer in answers} == {tuple(AFTER)}
+    serve_hits(late, AFTER)
+    assert complaints(late.log) == []
+
+
+def test_a_logout_that_the_new_primary_has_lost_stays_a_logout(open_on, servers, editor, books):
+    store = open_on()
+    serve_hits(store, BEFORE)
+    for _ in range(10):
+        assert store.get("/admin/", cookies(editor)).status == 200  # It is in Redis now.
+    first = servers.primary_port()
+    kind = "application/x-www-form-urlencoded"
+    with replication_cut(servers):
+        assert send(store, editor, "POST", "/admin/logout/", "", kind) == 200
+    servers.wait_for_another(first)
+    serve_hits(store, BEFORE)
+    for _ in range(10):
+        assert store.get("/admin/", cookies(editor)).status == 302
+
+
+# --- An old primary that wakes up -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copies", ["on", "off"])
+def test_a_process_that_missed_the_failover_reads_nothing_of_the_old_primary(
+    copies, open_on, servers, editor, books
+):
+    idle = open_on(LOCAL_CACHE=copies)
+    serve_hits(idle, BEFORE)
+    busy = open_on()
+    serve_hits(busy, BEFORE)
+    first = servers.primary_port()
+    with stopped(servers.servers[first]):
+        servers.wait_for_another(first)
+        serve_hits(busy, BEFORE)
+        assert reprice(busy, editor, books[0], 77) == 200
+    # Its connections to the old primary are open, and that still has all as it was.
+    assert generation_at(servers, first) is not None
+    for _ in range(20):
+        answers = ask_at_once(idle)
+        assert {tuple(prices(answer)) for answer in answers} == {tuple(AFTER)}
+    serve_hits(idle, AFTER)
+
+
+def test_a_process_hears_of_another_primary_before_it_asks_it(servers):
+    told: list[float] = []
+    when_primary_changes(servers.url, lambda: told.append(time.monotonic()))
+    first = servers.primary_port()
+    epoch = primary_epoch(servers.url)
+    with Redis(connection_pool=make_pool(servers.url, socket_timeout=2)) as redis:
+        assert redis.info("server")["tcp_port"] == first
+        assert primary_epoch(servers.url) not in (epoch, "")
+        assert told == []
+        fail_over(servers)
+        answered_by = first
+        while answered_by == first:
+            with contextlib.suppress(RedisError):  # The old one is made to drop its clients.
+                answered_by = redis.info("server")["tcp_port"]
+        assert len(told) == 1
+
+
+# --- The sentinels --------------------------------------------------------------------------------
+
+
+def test_a_sentinel_that_hangs_costs_nothing(open_on, servers, books):
+    store = open_on(**PATIENT)
+    serve_hits(store, BEFORE)
+    for sentinel in servers.sentinels:
+        with stopped(sentinel):
+            ended = time.monotonic() + 3
+            while time.monotonic() < ended:
+                assert all_hit(store, BEFORE)
+    assert complaints(store.log) == []
+
+
+def test_a_store_that_opens_while_a_sentinel_hangs_has_hits_soon(open_on, servers, books):
+    with stopped(servers.sentinels[0]):
+        store = open_on()
+        assert wait_until(lambda: all_hit(store, BEFORE)) < HITS_AGAIN_SECONDS
+
+
+def test_without_a_majority_of_the_sentinels_answers_come_from_the_database(
+    open_on, servers, editor, books
+):
+    store = open_on()
+    serve_hits(store, BEFORE)
+    with stopped(servers.sentinels[0]), stopped(servers.sentinels[1]):
+        wait_until(lambda: not any(map(is_hit, ask_at_once(store))))
+        assert reprice(store, editor, books[0], 77) == 200
+        answers = [answer for _ in range(5) for answer in ask_at_once(store)]
+        assert {tuple(prices(answer)) for answer in answers} == {tuple(AFTER)}
+        assert max(map(cache_milliseconds, answers)) < 250
+    assert wait_until(lambda: all_hit(store, AFTER)) < HITS_AGAIN_SECONDS + NOISE_SECONDS
+
+
+def test_a_store_that_opens_without_sentinels_serves_and_finds_them_later(open_on, servers, books):
+    with stopped(servers.sentinels[0]), stopped(servers.sentinels[1]):
+        store = open_on()
+        assert {tuple(prices(one)) for one in ask_at_once(store)} == {tuple(BEFORE)}
+    assert wait_until(lambda: all_hit(store, BEFORE)) < HITS_AGAIN_SECONDS + NOISE_SECONDS
+
+
+def test_all_of_it_can_speak_tls(tmp_path):
+    certificate = tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    command += ["-keyout", str(tmp_path / "key.pem"), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    servers = Sentinels(certificate=certificate)
+    try:
+        first = servers.primary_port()
+        with Redis(connection_pool=make_pool(servers.url)) as redis:
+            assert redis.info("server")["tcp_port"] == first
+            servers.kill(first)
+            servers.wait_for_another(first)
+            wait_until(lambda: answers(redis))
+            assert redis.info("replication")["role"] == "master"
+    finally:
+        servers.close()
+
+
+def answers(redis: Redis) -> bool:
+    try:
+        return bool(redis.ping())
+    except RedisError:
+        return False
+
+
+# --- Jobs, and operators --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker(transactional_db, servers, tmp_path) -> Iterator[WorkerProcess]:
+    variables = {"REDIS_URL": servers.url, "SECRET_KEY": settings.SECRET_KEY}
+    started = WorkerProcess(tmp_path / "worker.log", (), variables)
+    started.wait_until_listening()
+    yield started
+    started.close()
+
+
+@pytest.mark.parametrize("fail", ["killed", "hung"])
+def test_jobs_from_before_a_failover_are_done_after_it(
+    fail, open_on, servers, editor, books, worker
+):
+    store = open_on()
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    for _ in range(3):
+        assert send(store, editor, "POST", "/store/exports/", "", "application/json") == 202
+    first = servers.primary_port()
+    with servers.client(first) as primary:
+        primary.set("later", "than the jobs")
+        assert primary.wait(2, 2000) == 2
+    if fail == "killed":
+        servers.kill(first)
+    else:
+        os.kill(servers.servers[first].process.pid, signal.SIGSTOP)
+    servers.wait_for_another(first)
+    os.kill(worker.process.pid, signal.SIGCONT)
+    wait_until(lambda: states(store, editor) == ["done"] * 3, 60)
+    if fail == "hung":
+        os.kill(servers.servers[first].process.pid, signal.SIGCONT)
+    assert send(store, editor, "POST", "/store/exports/", "", "application/json") == 202
+    wait_until(lambda: states(store, editor) == ["done"] * 4, 60)
+
+
+def states(store: StoreProcess, editor) -> list[str]:
+    return [one["state"] for one in store.get("/store/exports/", cookies(editor)).json]
+
+
+def test_operators_ask_the_primary(servers):
+    with redis_survey.connect(servers.url) as redis:
+        info = redis_survey.info(redis)
+        assert info
+        assert (info["role"], info["tcp_port"]) == ("master", servers.primary_port())
