@@ -69,15 +69,19 @@ def _mysql_variables() -> dict[str, str]:
 def describe() -> list[tuple[str, str]]:
     """Return what the figures depend on, as names and values; to be called after `start()`."""
     with Redis.from_url(settings.REDIS_URL, protocol=2) as redis:
-        cache = _redis_version(redis.info("server"))
+        without_database = describe_for_redis(redis)
+    return [*without_database, ("Database", f"{_database_version()}, on the same machine")]
+
+
+def describe_for_redis(redis: Redis) -> list[tuple[str, str]]:
+    """Return what figures depend on that have to do with Redis alone."""
     return [
         ("Processor", f"{_processor()}, {os.cpu_count()} cores"),
         ("Kernel", f"{platform.system()} {_numbers(platform.release())}"),
         ("Python", platform.python_version()),
         ("Django", django.get_version()),
         ("redis-py", f"{version('redis')} with hiredis {version('hiredis')}"),
-        ("Cache", f"{cache}, over TCP on the same machine"),
-        ("Database", f"{_database_version()}, on the same machine"),
+        ("Cache", f"{_redis_version(redis.info('server'))}, over TCP on the same machine"),
     ]
 
 
