@@ -4,6 +4,8 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import redis
 
+from simple_django_redis.redis_cluster import SCHEMES as CLUSTER_SCHEMES
+from simple_django_redis.redis_cluster import cluster_url, node_urls
 from store import primary_connections
 
 ONE_SERVER = ("redis", "rediss", "unix")
@@ -34,9 +36,11 @@ def with_options(url: str, **options: object) -> str:
 
 
 def _checked(url: str, password: str) -> str:
+    if nodes := node_urls(url):
+        return cluster_url([_checked(node, password) for node in nodes])
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        known = ", ".join(f"{scheme}://" for scheme in (*SCHEMES, *CLUSTER_SCHEMES))
         raise ValueError(f'unknown scheme "{parts.scheme}"; known are {known}')
     if parts.scheme == "unix":
         if not parts.path:

@@ -17,6 +17,7 @@ from marshmallow.validate import Length, Range, Regexp
 
 from simple_django_redis import embedded, secret
 from simple_django_redis.environment import LONGEST_SECONDS, env, host, network, origin
+from simple_django_redis.redis_cluster import node_urls, refuse_what_needs_one_server, use_cluster
 from simple_django_redis.redis_url import is_one_server, redis_url, with_options
 from simple_django_redis.replica_hosts import Host, replica_databases, replica_host
 from store.keys import ENTRY_FORMAT_VERSION, ORM_AGE_SECONDS
@@ -94,6 +95,10 @@ try:
     LOG_LEVEL: str = env.log_level_name("LOG_LEVEL", "INFO")
     REDIS_URL = redis_url(REDIS_URL, REDIS_PASSWORD)
     QUEUE_REDIS_URL = redis_url(QUEUE_REDIS_URL, REDIS_PASSWORD, "QUEUE_REDIS_URL")
+    REDIS_CLUSTER_NODES: list[str] = node_urls(REDIS_URL)  # none: REDIS_URL is one server
+    refuse_what_needs_one_server(
+        REDIS_CLUSTER_NODES, QUEUE_REDIS_URL, ORM_CACHE=ORM_CACHE, STRATEGIES=STRATEGIES
+    )
 except (EnvError, ValueError) as error:
     raise ImproperlyConfigured(" ".join(str(error).split())) from error
 
@@ -319,6 +324,10 @@ CACHES: dict[str, dict[str, Any]] = {
         "OPTIONS": {"CONNECTION_FACTORY": "store.connections.QueueClient"},
     },
 }
+if REDIS_CLUSTER_NODES:
+    use_cluster(CACHES, REDIS_URL)
+    # A primary that the others have replaced answers on; what it announces would be half of the truth.
+    LOCAL_CACHE = False
 if STRATEGIES:
     # As tutorials have it. django-redis keeps one pool of connections a URL, so this is another URL.
     CACHES["strategies"] = {

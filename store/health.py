@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
+from store import cluster
 from store.connections import queue_redis
 
 
@@ -66,7 +67,7 @@ def cache_state() -> str:
     if not isinstance(cache, RedisCache):
         return "ok"
     try:
-        cache.client.get_client().ping()
+        cluster.find_and_ping(cache.client.get_client())
     except RedisError:
         return "down"
     return "ok"

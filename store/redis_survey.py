@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from redis import Redis
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from store import cluster
 from store.connections import make_pool
 
 T = TypeVar("T")
@@ -91,7 +92,16 @@ class SlowCommand:
 
 
 def servers() -> list[Server]:
-    """Return the store's servers: one for all, or a second one for what must not be evicted."""
+    """Return the store's servers: one for all, or a second one for what must not be evicted.
+
+    Of a cluster each primary, or, if none can tell which there are, those that REDIS_URL names.
+    """
+    if settings.REDIS_CLUSTER_NODES:
+        try:
+            urls = cluster.primary_urls()
+        except RedisError:
+            urls = settings.REDIS_CLUSTER_NODES
+        return [*(Server(CACHE, url) for url in urls), Server(QUEUE, settings.QUEUE_REDIS_URL)]
     if settings.QUEUE_REDIS_URL == settings.REDIS_URL:
         return [Server(ALL, settings.REDIS_URL)]
     return [Server(CACHE, settings.REDIS_URL), Server(QUEUE, settings.QUEUE_REDIS_URL)]
@@ -138,7 +148,8 @@ def family_of(key: str) -> str:
         return first
     if first != settings.PROJECT_NAME or not rest:
         return OTHERS
-    return next((part for part in rest if not part.isdecimal()), OTHERS)
+    # In a cluster the family of what is cached is in braces; see `store.cluster.tagged_key`.
+    return next((part.strip("{}") for part in rest if not part.isdecimal()), OTHERS)
 
 
 def _families(redis: Redis, most_keys: int | None, measured_keys: int) -> dict[str, Family]:

@@ -46,6 +46,10 @@ WRONG = [
     ("REDIS_URL", "redis+sentinel://h1/primary/abc"),
     ("REDIS_URL", "redis+sentinel://h1/primary?socket_timeout=x"),
     ("REDIS_URL", "rediss+sentinel://h1/primary?ssl_cert_reqs=foo"),
+    ("REDIS_URL", "redis+cluster://"),
+    ("REDIS_URL", "redis+cluster://a:7000,b:70000/0"),
+    ("REDIS_URL", "redis+cluster://a:7000,b:7001/1"),
+    ("QUEUE_REDIS_URL", "redis+cluster://a:7000,b:7001/0"),
     ("QUEUE_REDIS_URL", "http://localhost"),
     ("QUEUE_REDIS_URL", "redis://localhost/abc"),
     ("SESSION_COOKIE_AGE", "0"),
@@ -123,6 +127,23 @@ def test_what_knows_one_server_only_is_refused_with_sentinels():
     assert manage("check", SECRET_KEY="x" * 50, REDIS_URL=url, ORM_CACHE="on").returncode == 0
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"QUEUE_REDIS_URL": ""},
+        {"QUEUE_REDIS_URL": "redis://queue/0", "ORM_CACHE": "on"},
+        {"QUEUE_REDIS_URL": "redis://queue/0", "STRATEGIES": "on"},
+    ],
+    ids=lambda variables: list(variables)[-1],
+)
+def test_what_needs_one_server_is_refused_with_a_cluster(variables):
+    cluster = {"REDIS_URL": "redis+cluster://a:7000,b:7001/0", "SECRET_KEY": "x" * 50}
+    stopped = manage("check", **cluster, **variables)
+    assert stopped.returncode == 1
+    assert stopped.stderr.startswith(f"Cannot start: {list(variables)[-1]}")
+    assert stopped.stderr.count("\n") == 1
+
+
 def test_the_embedded_default_makes_a_secret_key_that_only_its_owner_reads(tmp_path):
     code = "from django.conf import settings; print(settings.SECRET_KEY)"
     first, second = (
@@ -160,6 +181,8 @@ def test_production_settings_pass_djangos_deployment_check(db):
         ("redis+sentinel://a:1,[::1]/db/0", "x", "redis+sentinel://:x@a:1,[::1]/db/0"),
         ("rediss://user@cache/0", "secret", "rediss://user:secret@cache/0"),
         ("redis://:own@cache/0", "secret", "redis://:own@cache/0"),
+        ("redis+cluster://a:7000, b/0", "p@ss", "redis+cluster://:p%40ss@a:7000,b/0"),
+        ("rediss+cluster://me:own@a:7000,b/0", "secret", "rediss+cluster://me:own@a:7000,b/0"),
         ("unix:///run/redis.sock?db=2", "secret", "unix://:secret@/run/redis.sock?db=2"),
     ],
 )

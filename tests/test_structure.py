@@ -12,6 +12,7 @@ PLUMBING = {
     "basket_lines",
     "breaker",
     "caching",
+    "cluster",
     "connections",
     "database",
     "event_announcer",

@@ -40,6 +40,7 @@ _entries = RedisEntries()
 
 
 def _forget_all() -> None:
+    _entries.find_servers()
     for family in keys.FAMILIES:
         _entries.forget(family)
 

@@ -12,7 +12,7 @@ from typing import Any
 from django.core.cache import caches
 from django_redis.cache import RedisCache
 
-from store import keys
+from store import cluster, keys
 from store.caching.entry import Entry
 from store.caching.redis_entries import RedisEntries
 from store.keys import EntryKeys
@@ -67,12 +67,20 @@ def _batches() -> Iterator[list[tuple[str, bytes]]]:
     """Yield the entries' names and whole keys, a batch at a time; SCAN may repeat some."""
     if not isinstance(_cache(), RedisCache):
         return
-    prefix = _cache().make_key("")
+    pattern = f"{_escaped(_cache().make_key(''))}*"
+    for server in cluster.servers(_client()):
+        for found in _scan(server, pattern):
+            names = [
+                (_cache().client.reverse_key(key.decode("utf-8", "replace")), key) for key in found
+            ]
+            yield [(name, key) for name, key in names if _is_entry(name)]
+
+
+def _scan(server: Any, pattern: str) -> Iterator[list[bytes]]:
     cursor = 0
     while True:
-        cursor, found = _client().scan(cursor, match=f"{_escaped(prefix)}*", count=BATCH_KEYS)
-        names = [(key.decode("utf-8", "replace").removeprefix(prefix), key) for key in found]
-        yield [(name, key) for name, key in names if _is_entry(name)]
+        cursor, found = server.scan(cursor, match=pattern, count=BATCH_KEYS)
+        yield found
         if not cursor:
             return
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.cache import caches
 
-from store import keys
+from store import cluster, keys
 from store.caching.entry import GENERATION_CHARACTERS, as_token
 
 SHOWN_BYTES = 480
@@ -37,10 +37,14 @@ def of_family(family: str) -> Picture:
     cache = caches["default"]
     key = cache.make_key(family)
     generation_key = cache.make_key(keys.generation_key(family), keys.UNVERSIONED)
-    redis: Any = cache.client.get_client(write=False)  # type: ignore[attr-defined]  # django-redis
-    with redis.pipeline(transaction=False) as pipeline:
-        pipeline.getrange(key, 0, SHOWN_BYTES - 1).strlen(key).pttl(key).get(generation_key)
-        start, size_bytes, ttl_ms, generation = pipeline.execute()
+    client: Any = cache.client.get_client(write=False)  # type: ignore[attr-defined]  # django-redis
+
+    def look(redis: Any) -> Any:
+        with redis.pipeline(transaction=False) as pipeline:
+            pipeline.getrange(key, 0, SHOWN_BYTES - 1).strlen(key).pttl(key).get(generation_key)
+            return pipeline.execute()
+
+    start, size_bytes, ttl_ms, generation = cluster.at(client, generation_key, look)
     head, _, body = start.partition(b"\n")
     return Picture(
         key=str(key),

@@ -5,18 +5,20 @@ Lua scripts to claim a fill and to give it up, WATCH, MULTI and SET to store it,
 raises redis-py's RedisError if Redis is down; what to do then is decided in `request`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.cache import caches
 from redis.exceptions import WatchError
 
-from store import keys
+from store import cluster, keys
 from store.caching.entry import Entry
 from store.caching.generations import as_generation, new_generation
 from store.keys import EntryKeys
+
+T = TypeVar("T")
 
 # MGET takes a key of a wrong type for a missing one, where GET would raise an error.
 CLAIM = """
@@ -73,14 +75,7 @@ class RedisEntries:
     def make_generation(self, names: EntryKeys) -> str:
         """Return the family's generation, made now if there is none."""
         key = self._key(names.generation, keys.UNVERSIONED)
-        token = new_generation()
-        pipeline = self._client().pipeline(transaction=False)
-        pipeline.set(key, token, nx=True).mget(key)
-        if generation := as_generation(pipeline.execute()[1][0]):
-            return generation
-        token = new_generation()
-        self._client().set(key, token)  # What was there, of whatever type, was not ours.
-        return token
+        return self._at(names.generation, lambda redis: _make_generation(redis, key))
 
     def claim(
         self, names: EntryKeys, generation: str, token: str, lease_seconds: float, *, replace: bool
@@ -90,6 +85,7 @@ class RedisEntries:
         With `replace`, an entry of this generation that is there is no reason not to.
         """
         found = self._run(
+            names.generation,
             CLAIM,
             [self._key(names.generation, keys.UNVERSIONED), *self._keys(names.lock, names.entry)],
             [generation, token, int(lease_seconds * 1000), int(replace)],
@@ -106,25 +102,29 @@ class RedisEntries:
         generation_key = self._key(names.generation, keys.UNVERSIONED)
         lock_key, entry_key, stale_key = self._keys(names.lock, names.entry, names.stale)
         valid = [entry.generation.encode(), (entry.generation + token).encode()]
-        # A transaction, as a script would hold Redis up while Lua copies what may be megabytes.
-        with self._client().pipeline(transaction=True) as pipeline:
-            try:
-                pipeline.watch(generation_key, lock_key)
-                if pipeline.mget(generation_key, lock_key) != valid:
+
+        def store(redis: Any) -> bool:
+            # A transaction, as a script would hold Redis up while Lua copies what may be megabytes.
+            with redis.pipeline(transaction=True) as pipeline:
+                try:
+                    pipeline.watch(generation_key, lock_key)
+                    if pipeline.mget(generation_key, lock_key) != valid:
+                        return False
+                    pipeline.multi()
+                    pipeline.set(entry_key, data, px=entry.ttl_ms)
+                    if stale:
+                        pipeline.set(stale_key, stale.data, px=stale.ttl_ms)
+                    pipeline.delete(lock_key)
+                    pipeline.execute()
+                except WatchError:
                     return False
-                pipeline.multi()
-                pipeline.set(entry_key, data, px=entry.ttl_ms)
-                if stale:
-                    pipeline.set(stale_key, stale.data, px=stale.ttl_ms)
-                pipeline.delete(lock_key)
-                pipeline.execute()
-            except WatchError:
-                return False
-        return True
+            return True
+
+        return self._at(names.generation, store)
 
     def release(self, names: EntryKeys, generation: str, token: str) -> None:
         """End the claim that `token` proves; somebody else's is left alone."""
-        self._run(RELEASE, self._keys(names.lock), [generation + token])
+        self._run(names.generation, RELEASE, self._keys(names.lock), [generation + token])
 
     def forget(self, family: str) -> None:
         """Make no entry of `family` be served any more. DEL works even when a full Redis refuses SET."""
@@ -134,12 +134,20 @@ class RedisEntries:
         """Delete one key, whatever it holds."""
         self._client().delete(whole_key)
 
+    def find_servers(self) -> None:
+        """See where the servers of a cluster are by now."""
+        cluster.refresh(self._client())
+
     def renew(self, families: Iterable[str]) -> None:
-        """Set new generations: proves that Redis takes writes, and makes all entries be forgotten."""
-        pipeline = self._client().pipeline(transaction=False)
-        for family in families:
-            pipeline.set(self._key(keys.generation_key(family), keys.UNVERSIONED), new_generation())
-        pipeline.execute()
+        """Set new generations: proves that Redis takes writes, and makes all entries be forgotten.
+
+        Not before all servers of a cluster answer, as sessions are on any of them.
+        """
+        cluster.ping(self._client())
+        for family in families:  # One by one: in a cluster each is on a server of its own.
+            self._client().set(
+                self._key(keys.generation_key(family), keys.UNVERSIONED), new_generation()
+            )
 
     def prefixes(self) -> list[str]:
         """Return what the keys of entries and of generations begin with."""
@@ -153,17 +161,29 @@ class RedisEntries:
     def _look(self, generation_name: str, entry_name: str) -> Seen:
         generation_key = self._key(generation_name, keys.UNVERSIONED)
         entry_key = self._key(entry_name)
-        pipeline = self._client().pipeline(transaction=False)
-        pipeline.mget(generation_key, entry_key).pttl(entry_key)
-        (generation_found, data), ttl_ms = pipeline.execute()
+
+        def look(redis: Any) -> Any:
+            pipeline = redis.pipeline(transaction=False)
+            pipeline.mget(generation_key, entry_key).pttl(entry_key)
+            return pipeline.execute()
+
+        (generation_found, data), ttl_ms = self._at(generation_name, look)
         generation = as_generation(generation_found)
         entry = Entry.decode(data) if data and generation else None
         if entry and entry.generation != generation:
             entry = None
         return Seen(generation, entry, None if ttl_ms == -1 else max(0, ttl_ms))
 
-    def _run(self, script: str, names: list[str], arguments: list[Any]) -> Any:
-        return self._client().register_script(script)(names, arguments)
+    def _run(
+        self, generation_name: str, script: str, whole_keys: list[str], arguments: list[Any]
+    ) -> Any:
+        return self._at(
+            generation_name, lambda redis: redis.register_script(script)(whole_keys, arguments)
+        )
+
+    def _at(self, generation_name: str, command: Callable[[Any], T]) -> T:
+        """Return what `command` does at the server that has a generation, and all that it vouches for."""
+        return cluster.at(self._client(), self._key(generation_name, keys.UNVERSIONED), command)
 
     def _keys(self, *names: str) -> list[str]:
         return [self._key(name) for name in names]
@@ -173,3 +193,15 @@ class RedisEntries:
 
     def _client(self) -> Any:
         return caches["default"].client.get_client()  # type: ignore[attr-defined]  # django-redis
+
+
+def _make_generation(redis: Any, key: str) -> str:
+    """Return the generation under `key`, made now if there is none."""
+    token = new_generation()
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.set(key, token, nx=True).mget(key)
+    if found := as_generation(pipeline.execute()[1][0]):
+        return found
+    token = new_generation()
+    redis.set(key, token)  # What was there, of whatever type, was not ours.
+    return token
