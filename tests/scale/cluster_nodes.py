@@ -12,6 +12,7 @@ from mirakuru import TCPExecutor
 from redis import Redis
 from redis.cluster import key_slot
 
+from tests import servers
 from tests.servers import free_port, start_redis
 from tests.test_embedded import wait_for
 
@@ -72,9 +73,8 @@ class Node:
                 "cluster-preferred-endpoint-type": "hostname",
             }
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        self.executor: TCPExecutor = start_redis(
-            port, *words, host=place.clients, within=place.within
-        )
+        where = servers.Place(place.clients, place.within)
+        self.executor: TCPExecutor = start_redis(port, *words, place=where)
         self.redis = Redis(place.clients, port, password=PASSWORD, socket_timeout=2, **tls)
         self.id = self.redis.execute_command("CLUSTER MYID").decode()
 

@@ -19,8 +19,8 @@ from store import redis_survey
 from store.connections import make_pool, primary_epoch, when_primary_changes
 from store.keys import PRODUCT_LIST, UNVERSIONED, generation_key
 from tests.processes import StoreProcess, WorkerProcess
-from tests.scale.witnesses import Load
 from tests.scale.servers import NAME, Sentinels, stopped, wait_until
+from tests.scale.witnesses import Load
 from tests.visitors import (
     ask_at_once,
     cache_milliseconds,
