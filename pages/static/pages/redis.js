@@ -63,9 +63,9 @@ function showEntry(entry) {
   else countDown(part("left"), (gone) => interpolate(gettext("%s left"), [timeLeft(entry.ttl_ms - gone)]));
 }
 
-function showServer(server) {
-  const section = document.querySelector(`[data-server="${server.name}"]`);
-  if (!section) return;
+function showServer(server, place) {
+  const section = document.querySelector(`[data-server="${place}"]`);
+  if (!section) return; // A node that has joined a cluster since.
   section.querySelector("[data-down]").hidden = server.is_up;
   section.querySelector("[data-refused]").hidden = !server.is_up || server.families !== null;
   section.classList.toggle("unknown", !server.is_up);
