@@ -7,12 +7,14 @@ is good for, and why some of the store needs a server of its own beside it.
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from store.server_urls import split
+
 SCHEMES = ("redis+cluster", "rediss+cluster")
 
 
 def node_urls(url: str) -> list[str]:
     """Return a plain URL for each node that `url` names; none if it names no cluster."""
-    parts = urlsplit(url)
+    parts = split(url)
     if parts.scheme not in SCHEMES:
         return []
     who, at, hosts = parts.netloc.rpartition("@")

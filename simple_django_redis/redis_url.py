@@ -7,6 +7,7 @@ import redis
 from simple_django_redis.redis_cluster import SCHEMES as CLUSTER_SCHEMES
 from simple_django_redis.redis_cluster import cluster_url, node_urls
 from store import primary_connections
+from store.server_urls import split
 
 ONE_SERVER = ("redis", "rediss", "unix")
 SCHEMES = (*ONE_SERVER, *primary_connections.SCHEMES)
@@ -27,7 +28,7 @@ def redis_url(url: str, password: str, name: str = "REDIS_URL") -> str:
 
 def is_one_server(url: str) -> bool:
     """Say whether redis-py can use `url` by itself, as it names a server."""
-    return urlsplit(url).scheme in ONE_SERVER
+    return split(url).scheme in ONE_SERVER
 
 
 def with_options(url: str, **options: object) -> str:
@@ -38,7 +39,7 @@ def with_options(url: str, **options: object) -> str:
 def _checked(url: str, password: str) -> str:
     if nodes := node_urls(url):
         return cluster_url([_checked(node, password) for node in nodes])
-    parts = urlsplit(url)
+    parts = split(url) if primary_connections.is_of_sentinels(url) else urlsplit(url)
     if parts.scheme not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in (*SCHEMES, *CLUSTER_SCHEMES))
         raise ValueError(f'unknown scheme "{parts.scheme}"; known are {known}')

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from redis.connection import Connection, SSLConnection, parse_url
 
 from store.sentinels import Address, PrimaryChanged, Service, primary_of
+from store.server_urls import split
 
 SCHEMES = ("redis+sentinel", "rediss+sentinel")
 DEFAULT_PORT = 26379
@@ -51,7 +52,7 @@ class PrimaryTLSConnection(PrimaryConnection, SSLConnection):
 
 
 def is_of_sentinels(url: str) -> bool:
-    return urlsplit(url).scheme in SCHEMES
+    return split(url).scheme in SCHEMES
 
 
 def parse(url: str) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def parse(url: str) -> dict[str, Any]:
     Options of redis-py may follow after "?", and `sentinel_username` and `sentinel_password`. Raises
     ValueError for a URL that is not like that.
     """
-    parts = urlsplit(url)
+    parts = split(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
     name, _, database = parts.path.strip("/").partition("/")
     if not name:

@@ -8,7 +8,6 @@ What the ACL does not permit is NOT_PERMITTED. Raises RedisError if the server c
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from redis import Redis
@@ -16,6 +15,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from store import cluster
 from store.connections import make_pool
+from store.server_urls import split
 
 T = TypeVar("T")
 CONNECT_SECONDS = 2.0
@@ -40,7 +40,7 @@ class Server:
     @property
     def address(self) -> str:
         """Where it is, without who signs in there."""
-        parts = urlsplit(self.url)
+        parts = split(self.url)
         return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

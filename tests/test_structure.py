@@ -25,6 +25,7 @@ PLUMBING = {
     "primary_connections",
     "queues",
     "redis_survey",
+    "server_urls",
     "replicas",
     "replication",
     "sentinels",
