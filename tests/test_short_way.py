@@ -89,6 +89,7 @@ class Reply:
 def copies(settings, monkeypatch) -> None:
     """This process keeps copies, as processes do by default."""
     settings.LOCAL_CACHE = True
+    settings.LOCAL_CACHE_MAX_LAG = 5  # A machine that stalls must not end the serving of copies.
     monkeypatch.setattr(process_cache, "copies", caching._copies())
 
 
