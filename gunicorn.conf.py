@@ -49,8 +49,8 @@ workers = settings.WEB_CONCURRENCY
 # Threads, as each open stream of /store/events/ waits in one, and the rest of the store, database drivers
 # included, waits as well: an asynchronous worker would need all of that rewritten. A stream costs a
 # thread's stack, and four threads are left for requests however many clients listen. In the same run
-# (docs/bench/README.md, hits a second, two cores): two sync workers 8,330, two with 4 threads 9,159, two
-# with 8 threads 9,845; without keep-alive 5,328, behind nginx 5,727. Threads cost a hit 0.02 ms of CPU.
+# (docs/bench/README.md, hits a second, two cores): two sync workers 8,205, two with 4 threads 9,867, two
+# with 8 threads 9,678; without keep-alive 5,429, behind nginx 5,953. Threads cost a hit 0.01 ms of CPU.
 worker_class = "gthread"
 threads = 4 + settings.EVENTS_MAX_CLIENTS
 timeout = 30
