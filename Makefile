@@ -79,7 +79,7 @@ test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MyS
 .PHONY: test-scale
 test-scale: setup-dev ## Run the tests of a store on several machines (as root: they are network namespaces)
 	@bin/test-servers haproxy dnsmasq:dnsmasq-base ip:iproute2 cc:gcc
-	@.venv/bin/pytest tests/scale -q
+	@bin/test-scale
 
 .PHONY: soak
 soak: setup-dev ## Load and break a store on several machines for MINUTES=30 (writes docs/scale/soak.md)

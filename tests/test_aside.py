@@ -1,7 +1,6 @@
 """The algorithm itself, step by step, on a real Redis: two `Aside` are two processes."""
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,6 +15,7 @@ from store.caching.fetched import Item, Limits, Outcome
 from store.caching.outage import Outage
 from store.caching.redis_entries import RedisEntries
 from store.connections import NoConnectionFree, WaitingPool
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engines
 
@@ -328,7 +328,7 @@ def test_the_end_of_a_leading_thread_is_its_own(in_background):
     leader = in_background(reads.read, "key", die)
     assert reached.wait(30)
     others = [in_background(reads.read, "key", lambda: b"own") for _ in range(3)]
-    wait_until(lambda: len(reads._next) == 1)
+    wait_for(lambda: len(reads._next) == 1)
     released.set()
     with pytest.raises(SystemExit):
         leader.result()
@@ -453,17 +453,8 @@ def test_shared_reads_begin_after_all_who_share_them_have_asked(in_background):
     first = in_background(reads.read, "key", load_first)
     assert first_reads.wait(30)
     later = [in_background(reads.read, "key", load_later) for _ in range(4)]
-    wait_until(lambda: len(reads._next) == 1)
+    wait_for(lambda: len(reads._next) == 1)
     release.set()
     assert first.result() == b"first"
     assert {one.result() for one in later} == {b"later"}
     assert 1 <= len(versions) <= 4
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        deadline.wait(0.01)
-    raise AssertionError("it did not happen in time")

@@ -18,8 +18,8 @@ from store.basket_lines import MAX_LINES
 from store.models import Product
 from tests.line import Line
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
 from tests.visitors import cookies
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

@@ -19,7 +19,7 @@ from bench.strategies.__main__ import parse_arguments
 from bench.strategies.crowds import Asked
 from bench.strategies.processes import Answer
 from tests.processes import ROOT, clean_environment
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 COMMAND = [sys.executable, "-m", "bench.strategies"]
 CHARACTER_PIXELS = 8.0  # at most, on average, of the chart's font

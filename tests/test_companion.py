@@ -11,8 +11,9 @@ import pytest
 from simple_django_redis.companion import Companion
 from simple_django_redis.embedded import answers, socket_path
 from tests.servers import free_port, temporary_folder
-from tests.test_embedded import start, wait_for
+from tests.test_embedded import start
 from tests.test_settings import manage
+from tests.waiting import wait_for
 
 Gunicorn = subprocess.Popen[bytes]
 

@@ -12,8 +12,8 @@ from redis import Redis
 
 from tests.processes import ROOT, Answer, StoreProcess
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
 from tests.visitors import ask_at_once, complaints, cookies, is_hit, prices
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

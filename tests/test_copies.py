@@ -1,9 +1,9 @@
 """Copies of entries in a process: dropped when Redis says so, and not served when it says nothing."""
 
+import itertools
 import os
 import secrets
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,8 +18,9 @@ from store.caching.entry import Entry
 from store.models import Product
 from tests.line import Line
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
 from tests.visitors import ask_at_once, complaints, is_hit, prices, reprice
+from tests.waiting import wait_for
+from tests.witnesses import Readers, Write, late_reads, rising_prices
 
 pytestmark = pytest.mark.engines
 on_database = pytest.mark.django_db(transaction=True)
@@ -282,48 +283,13 @@ def warm(store) -> None:
     wait_for(lambda: is_hit(store.get("/store/cached/")))
 
 
-class Readers:
-    """Threads that read the list all the time and note what they saw, and when they asked."""
-
-    def __init__(self, store, count: int = 2) -> None:
-        self.seen: list[tuple[float, int]] = []
-        self._store = store
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._read) for _ in range(count)]
-
-    def __enter__(self) -> "Readers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _read(self) -> None:
-        while not self._ended.is_set():
-            asked_at = time.monotonic()
-            answer = self._store.get("/store/cached/")
-            assert answer.status in (200, 201)
-            self.seen.append((asked_at, prices(answer)[0]))
-
-    def lateness(self, writes: list[tuple[float, int]]) -> list[float]:
-        """Return, for each read that saw less than was acknowledged before it, since when it had been."""
-        late = []
-        for asked_at, price in self.seen:
-            missed = [at for at, written in writes if written > price and at < asked_at]
-            late += [asked_at - min(missed)] if missed else []
-        return late
-
-
-def write(count: int, pause: float) -> list[tuple[float, int]]:
-    """Return when each of `count` rising prices was acknowledged."""
+def write(count: int, pause_seconds: float) -> list[Write]:
+    """Raise a price `count` times."""
     writes = []
-    for price in range(10_000, 10_000 + count):
+    for price in itertools.islice(rising_prices, count):
         Product.objects.filter(name="Book A").update(price=price)
-        writes.append((time.monotonic(), price))
-        time.sleep(pause)
+        writes.append(Write(time.monotonic(), price))
+        time.sleep(pause_seconds)
     return writes
 
 
@@ -332,9 +298,9 @@ def test_no_other_process_serves_what_has_been_old_for_longer_than_the_lag(open_
     store = open_store("--workers=2", LOCAL_CACHE="on", LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS))
     warm(store)
     with Readers(store) as readers:
-        writes = write(100, pause=0.02)
-    assert len(readers.seen) > 100
-    assert [late for late in readers.lateness(writes) if late >= LAG_SECONDS] == []
+        writes = write(100, pause_seconds=0.02)
+    readers.assert_all_answered()
+    assert late_reads(readers.reads, writes, LAG_SECONDS) == []
 
 
 @on_database
@@ -342,9 +308,9 @@ def test_without_copies_no_process_serves_what_is_old_at_all(open_store, books):
     store = open_store("--workers=2", LOCAL_CACHE="off")
     warm(store)
     with Readers(store) as readers:
-        writes = write(100, pause=0.02)
-    assert len(readers.seen) > 100
-    assert readers.lateness(writes) == []
+        writes = write(100, pause_seconds=0.02)
+    readers.assert_all_answered()
+    assert late_reads(readers.reads, writes) == []
 
 
 @on_database
@@ -415,15 +381,15 @@ def test_a_redis_that_is_killed_and_comes_back_makes_no_answer_older_than_the_la
     warm(store)
     writes = []
     with Readers(store) as readers:
-        for price in range(10_000, 10_003):
+        for price in itertools.islice(rising_prices, 3):
             executor.kill()
             Product.objects.update(price=price)  # Nobody could tell that Redis.
-            writes.append((time.monotonic(), price))
+            writes.append(Write(time.monotonic(), price))
             time.sleep(2 * LAG_SECONDS)
             executor.start()
             wait_for(lambda: is_hit(store.get("/store/cached/")))
-    assert len(readers.seen) > 100
-    assert [late for late in readers.lateness(writes) if late >= LAG_SECONDS] == []
+    readers.assert_all_answered()
+    assert late_reads(readers.reads, writes, LAG_SECONDS) == []
     executor.kill()
 
 

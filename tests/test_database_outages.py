@@ -21,8 +21,8 @@ from store.models import Product
 from tests.line import Line
 from tests.processes import ROOT, Answer, StoreProcess
 from tests.servers import free_port, start_mysql, start_redis
-from tests.test_embedded import wait_for
 from tests.visitors import ask_at_once, cookies, is_hit, prices, reprice
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ from simple_django_redis.embedded import answers, socket_path
 from tests.processes import ROOT, clean_environment
 from tests.servers import free_port, temporary_folder
 from tests.test_settings import manage
+from tests.waiting import wait_for
 
 
 def start(var_dir: Path, *command: str, **variables: str) -> "subprocess.Popen[bytes]":
@@ -28,13 +28,6 @@ def start(var_dir: Path, *command: str, **variables: str) -> "subprocess.Popen[b
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-
-
-def wait_for(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def owner_of(var_dir: Path) -> "subprocess.Popen[bytes]":

@@ -12,7 +12,7 @@ from store.connections import queue_breaker
 from store.event_feed import Feed, Follower, TooManyClients
 from tests.line import Line
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 PATIENT_SECONDS = 30.0
 Follow = Callable[..., Follower]

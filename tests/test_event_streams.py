@@ -23,9 +23,9 @@ from tests.line import Line
 from tests.listeners import PATH, Listener, listening
 from tests.processes import StoreProcess
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
 from tests.test_metrics import samples_of, value
 from tests.visitors import complaints, reprice
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

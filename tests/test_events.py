@@ -19,8 +19,8 @@ from store.events import MOST_IN_A_TRANSACTION
 from store.models import Product
 from tests.line import Line
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
 from tests.test_freshness import raw_sql
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

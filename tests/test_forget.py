@@ -14,7 +14,7 @@ from pages import outages
 from store import keys, locks
 from store.models import Product
 from tests.servers import free_port
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

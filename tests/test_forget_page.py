@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests import browser
 from tests.processes import ROOT, StoreProcess, clean_environment
-from tests.test_embedded import wait_for
 from tests.visitors import ask_at_once, is_hit, press
+from tests.waiting import wait_for
 
 PATIENCE_MS = 20_000
 OUTAGE_MS = 30_000

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engines
 

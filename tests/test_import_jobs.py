@@ -22,8 +22,8 @@ from store.models import Chunk, Product, Transfer
 from tests.processes import WorkerProcess
 from tests.relay import Relay
 from tests.servers import start_redis
-from tests.test_embedded import wait_for
 from tests.test_imports import imported, uploaded
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

@@ -20,7 +20,7 @@ from store.keys import lock_key
 from store.locks import LockLost, LockNotAcquired
 from tests.processes import ROOT
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engines
 

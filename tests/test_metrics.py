@@ -19,6 +19,7 @@ from store.caching import Outcome
 from store.models import Product
 from tests.processes import StoreProcess
 from tests.servers import free_port
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 
@@ -95,13 +96,6 @@ def worker_pids(store: StoreProcess) -> list[int]:
 def are_replaced(store: StoreProcess, gone: list[int]) -> bool:
     pids = worker_pids(store)
     return len(pids) == WORKERS and not set(gone) & set(pids)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def use_all_workers(store: StoreProcess, tmp_path: Path) -> int:

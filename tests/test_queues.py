@@ -18,7 +18,7 @@ from store.breaker import Unavailable
 from store.caching import process_cache
 from store.worker import StoreWorker
 from tests.servers import start_redis
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,7 +16,7 @@ from store import keys, locks, queues, warm_up
 from store.keys import UNVERSIONED
 from store.redis_survey import family_of
 from tests.processes import ROOT
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

@@ -21,7 +21,6 @@ from store.keys import ENTRY_FORMAT_VERSION, UNVERSIONED
 from tests.line import Line
 from tests.processes import ROOT, StoreProcess
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
 from tests.visitors import (
     ask_at_once,
     cache_milliseconds,
@@ -32,6 +31,7 @@ from tests.visitors import (
     reprice,
     send,
 )
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

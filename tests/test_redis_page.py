@@ -20,8 +20,8 @@ from store.redis_survey import ALL, CACHE, OTHERS, QUEUE, family_of
 from tests import browser
 from tests.processes import StoreProcess
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
 from tests.test_redis_docs import rows
+from tests.waiting import wait_for
 
 STATE = "/redis/state/"
 SESSION_KEY = "secretsecretsecretsecretsecret12"

@@ -1,5 +1,6 @@
 """Copies that another process has made old: served for a part of the lag, while they are filled anew."""
 
+import itertools
 import random
 import threading
 import time
@@ -16,9 +17,10 @@ from store.caching.entry import Entry
 from store.caching.refills import Refills
 from store.models import Product
 from tests.servers import free_port, start_redis
-from tests.test_copies import LAG_SECONDS, PATIENT_SECONDS, Readers, track, warm
-from tests.test_embedded import wait_for
+from tests.test_copies import LAG_SECONDS, PATIENT_SECONDS, track, warm
 from tests.visitors import prices, reprice
+from tests.waiting import wait_for
+from tests.witnesses import Readers, Write, late_reads, rising_prices
 
 pytestmark = pytest.mark.engines
 on_database = pytest.mark.django_db(transaction=True)
@@ -216,12 +218,12 @@ def test_at_random_moments_too_nobody_is_served_what_has_been_old_for_longer(
     warm(store)
     writes = []
     with Readers(store, count=3) as readers:
-        for price in range(10_000, 10_080):
+        for price in itertools.islice(rising_prices, 80):
             if random.random() < 0.3:  # one of the two processes that are read
                 assert reprice(store, editor, books[0], price) == 200
             else:
                 Product.objects.filter(pk=books[0].pk).update(price=price)
-            writes.append((time.monotonic(), price))
+            writes.append(Write(time.monotonic(), price))
             time.sleep(random.choice([0, 0.005, 0.15]) * random.random())
-    assert len(readers.seen) > 100
-    assert [late for late in readers.lateness(writes) if late >= LAG_SECONDS] == []
+    readers.assert_all_answered()
+    assert late_reads(readers.reads, writes, LAG_SECONDS) == []

@@ -24,7 +24,7 @@ from store.caching import process_cache
 from store.models import Product
 from store.short_way import ShortWay
 from tests.processes import StoreProcess
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

@@ -14,7 +14,7 @@ from redis import Redis
 from store.models import Product
 from tests.processes import Answer, StoreProcess
 from tests.relay import Relay
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mysql]
 

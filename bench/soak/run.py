@@ -9,10 +9,11 @@ from contextlib import ExitStack, closing
 from bench.soak.faults import DATABASE, PROCESS, REDIS, Episode, Faults
 from bench.soak.growth import EVERY_SECONDS, Watch
 from bench.soak.report import Run
-from bench.soak.visitors import NEEDS_REDIS, Clerk, FreshnessReaders, crowd
-from tests.scale.fleet import Editor, Fleet
+from bench.soak.visitors import NEEDS_REDIS, Clerk, crowd
+from tests.scale.fleet import BOOK, Editor, Fleet
 from tests.scale.load import Failure, Load
-from tests.scale.writing import LAG_SECONDS, Writer, lateness
+from tests.test_copies import LAG_SECONDS
+from tests.witnesses import Read, Readers, Writers, late_reads
 
 # Few variants, so that there are soon as many as there may be; and a stall of a busy machine must not
 # count as an outage of Redis beside those that are made.
@@ -37,13 +38,14 @@ def _soak(fleet: Fleet, minutes: float, seed: int) -> Run:
     editor = Editor(fleet.balancer)
     load = Load(crowd(fleet.balancer, editor, seed))
     clerk = Clerk(fleet.balancer, editor)
-    readers = FreshnessReaders(fleet.balancer)
-    writer = Writer([fleet.balancer], editor)
+    # What they are not answered is not judged: who reads everything else, above, is for that.
+    readers = Readers(fleet.balancer, pause_seconds=0.02)
+    writers = Writers([fleet.balancer], editor, [BOOK])
     faults = Faults(fleet, worker, seed, VARIABLES)
     watch = Watch(fleet)
     rates: list[float] = []
     with ExitStack() as stack:
-        for one in (watch, load, clerk, readers, writer, faults):
+        for one in (watch, load, clerk, readers, writers, faults):
             stack.enter_context(one)
         until = time.monotonic() + minutes * 60
         done = 0
@@ -58,8 +60,9 @@ def _soak(fleet: Fleet, minutes: float, seed: int) -> Run:
             excused[f"{failure.why}: {why}"] += 1
         else:
             errors.append(str(failure))
-    late = lateness(judged(readers.seen, faults.episodes), writer.acknowledged)
-    errors += [f"{seconds:.3f} s late" for seconds in late if seconds >= LAG_SECONDS]
+    late = late_reads(judged(readers.reads, faults.episodes), writers.writes)
+    seconds_late = [one.late_seconds for one in late]
+    errors += [f"{seconds:.3f} s late" for seconds in seconds_late if seconds >= LAG_SECONDS]
     return Run(
         seed=seed,
         minutes=minutes,
@@ -69,9 +72,9 @@ def _soak(fleet: Fleet, minutes: float, seed: int) -> Run:
         excused=excused,
         errors=errors,
         transfers=Counter(clerk.accepted),
-        acknowledged=len(writer.acknowledged),
-        reads=len(readers.seen),
-        latest_seconds=max(late, default=0.0),
+        acknowledged=len(writers.writes),
+        reads=len(readers.reads),
+        latest_seconds=max(seconds_late, default=0.0),
         seen=watch.seen,
     )
 
@@ -88,10 +91,14 @@ def excuse(failure: Failure, episodes: list[Episode]) -> str | None:
     return None
 
 
-def judged(seen: list[tuple[float, int]], episodes: list[Episode]) -> list[tuple[float, int]]:
+def judged(reads: list[Read], episodes: list[Episode]) -> list[Read]:
     """Return the reads that have to be fresh: those while every process could reach Redis."""
     excused = [one for one in episodes if one.excuses == REDIS]
-    return [read for read in seen if not any(one.covers(read[0], read[0]) for one in excused)]
+    return [
+        read
+        for read in reads
+        if not any(one.covers(read.asked_at, read.asked_at) for one in excused)
+    ]
 
 
 def _machine(fleet: Fleet) -> list[tuple[str, str]]:

@@ -12,12 +12,10 @@ from http.client import HTTPException
 from tests.processes import Server
 from tests.scale.fleet import Editor
 from tests.scale.load import Ask, Visitor, changes, signed_in_headers
-from tests.test_copies import Readers
-from tests.visitors import prices, send
+from tests.visitors import send
 
 PRODUCTS = 200
 IMPORTED = range(1001, 1051)
-READ_STATUSES = (200, 201)
 NEEDS_REDIS = ("/store/basket/", "/store/imports/", "/store/exports/", "/store/jobs/")
 
 
@@ -57,18 +55,6 @@ def crowd(server: Server, editor: Editor, seed: int) -> list[Visitor]:
         Visitor(server, purchases(dice[4]), signed_in, pause_seconds=0.1),
         Visitor(server, changes(range(2, 50)), signed_in, pause_seconds=0.2),
     ]
-
-
-class FreshnessReaders(Readers):
-    """Readers who note what they saw, and nothing where there was nothing to see."""
-
-    def _read(self) -> None:
-        while not self._ended.wait(0.02):
-            asked_at = time.monotonic()
-            with suppress(OSError, HTTPException):
-                answer = self._store.get("/store/cached/")
-                if answer.status in READ_STATUSES:
-                    self.seen.append((asked_at, prices(answer)[0]))
 
 
 class Clerk:

@@ -14,7 +14,7 @@ from redis.cluster import key_slot
 
 from tests import servers
 from tests.servers import free_port, start_redis
-from tests.test_embedded import wait_for
+from tests.waiting import wait_for
 
 PASSWORD = "of-the-cluster"
 NODE_TIMEOUT_SECONDS = 1

@@ -18,6 +18,7 @@ from mirakuru import TCPExecutor
 from MySQLdb.connections import Connection
 from redis import Redis
 
+from store.models import Product
 from tests.processes import ROOT, Server, StoreProcess, clean_environment
 from tests.scale.network import Machine, Network
 from tests.servers import binary, start_mysql, start_redis, temporary_folder
@@ -27,6 +28,7 @@ PORT = 8000  # where deploy/haproxy.cfg looks for the web hosts, and listens its
 MYSQL_PORT, REDIS_PORT = 3306, 6379
 DNS_ADDRESS = "127.0.0.11"  # Docker's, in each of its networks
 PASSWORD = "secret"
+BOOK = Product(pk=1)  # of the demo, which the fleet has
 
 
 class Process(Server):

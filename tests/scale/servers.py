@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +21,9 @@ from tests.servers import (
     start_redis,
     temporary_folder,
 )
+from tests.waiting import wait_for
 
-WAIT_SECONDS = 30
+CATCH_UP_SECONDS = 30
 
 # --- MariaDB with replicas ------------------------------------------------------------------------
 DATABASE = "store"
@@ -149,7 +149,9 @@ class Replication:
         """Wait until all replicas have what the primary has."""
         position = self.primary.variable("gtid_binlog_pos")
         for replica in self.replicas:
-            found = replica.run(f"SELECT MASTER_GTID_WAIT('{position}', {WAIT_SECONDS}) AS found")
+            found = replica.run(
+                f"SELECT MASTER_GTID_WAIT('{position}', {CATCH_UP_SECONDS}) AS found"
+            )
             assert found == [{"found": 0}], replica.run("SHOW SLAVE STATUS")
 
     def close(self) -> None:
@@ -157,23 +159,6 @@ class Replication:
             with contextlib.suppress(ProcessLookupError, AssertionError):
                 server.go_on()
             server.executor.kill()
-
-
-def wait_for(condition: Any, seconds: float = WAIT_SECONDS) -> None:
-    """Wait until `condition()` is true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.02)
-
-
-def wait_until(condition, seconds: float = WAIT_SECONDS, pause: float = 0.05) -> float:
-    """Return after how long `condition()` was true."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + seconds, f"not so within {seconds} s: {condition}"
-        time.sleep(pause)
-    return time.monotonic() - began
 
 
 # --- Redis Sentinel -------------------------------------------------------------------------------
@@ -197,12 +182,12 @@ class Sentinels:
             server = self._start_redis("--replicaof", f"127.0.0.1 {first.port}")
             self.servers[server.port] = server
         with self.client(first.port) as primary:
-            wait_until(lambda: in_sync(primary) == replicas)
+            wait_for(lambda: in_sync(primary) == replicas)
         quorum = sentinels // 2 + 1
         self.sentinels = [self._start_sentinel(first.port, quorum) for _ in range(sentinels)]
         for sentinel in self.sentinels:
             with self.ask_sentinel(sentinel.port) as client:
-                wait_until(lambda: knows(client, replicas, sentinels - 1))
+                wait_for(lambda: knows(client, replicas, sentinels - 1))
 
     def _start_redis(self, *options: str) -> TCPExecutor:
         port = free_port()
@@ -264,7 +249,7 @@ class Sentinels:
 
     def wait_for_another(self, than: int) -> float:
         """Return after how long the sentinels have another primary."""
-        return wait_until(lambda: self.primary_port() != than)
+        return wait_for(lambda: self.primary_port() != than)
 
     def wait_until_whole(self) -> None:
         """Return once all servers but the primary are its replicas again, in sync."""
@@ -276,7 +261,7 @@ class Sentinels:
                 except RedisError:
                     return False
 
-        wait_until(whole, 60)
+        wait_for(whole, 60)
 
     def kill(self, port: int) -> None:
         self.servers[port].kill()

@@ -13,10 +13,10 @@ import pytest
 
 from tests.listeners import Listener
 from tests.processes import Server
-from tests.scale.fleet import PORT, Editor, Fleet, clock_off_by
-from tests.scale.writing import BOOK, LAG_SECONDS, Writer, late
-from tests.test_copies import Readers, warm
+from tests.scale.fleet import BOOK, PORT, Editor, Fleet, clock_off_by
+from tests.test_copies import LAG_SECONDS, warm
 from tests.visitors import is_hit, prices, reprice, send
+from tests.witnesses import Readers, Writers, late_reads
 
 SKEW_SECONDS = 300
 
@@ -68,10 +68,11 @@ def test_no_host_serves_what_is_old_whatever_its_clock_says(skewed):
     with contextlib.ExitStack() as stack:
         for readers in ways:
             stack.enter_context(readers)
-        with Writer(list(hosts), editor) as writer:
+        with Writers(hosts, editor, [BOOK]) as writers:
             time.sleep(5)
     for readers in ways:
-        assert late(readers, writer, LAG_SECONDS) == []
+        readers.assert_all_answered()
+        assert late_reads(readers.reads, writers.writes, LAG_SECONDS) == []
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -16,11 +16,11 @@ from mirakuru import TCPExecutor
 
 from tests.listeners import Listener
 from tests.processes import Answer, Server
-from tests.scale.fleet import PORT, Editor, Fleet
-from tests.scale.writing import BOOK, LAG_SECONDS, Writer, late
-from tests.test_copies import Readers, warm
-from tests.test_embedded import wait_for
+from tests.scale.fleet import BOOK, PORT, Editor, Fleet
+from tests.test_copies import LAG_SECONDS, warm
 from tests.visitors import is_hit, prices, reprice
+from tests.waiting import wait_for
+from tests.witnesses import Readers, Writers, late_reads
 
 RETRY_SECONDS = 1  # how often a process looks whether Redis, or the database, is back
 NOISE_SECONDS = 2  # what a busy machine may add to any promise
@@ -53,12 +53,13 @@ def test_no_host_serves_what_another_has_made_old_for_longer_than_the_lag(fleet,
     with contextlib.ExitStack() as stack:
         for readers in ways:
             stack.enter_context(readers)
-        with Writer(fleet.webs, editor) as writer:
+        with Writers(fleet.webs, editor, [BOOK]) as writers:
             time.sleep(6)
-    assert len(writer.acknowledged) > 30
+    assert len(writers.writes) > 30
     for readers in ways:
-        assert len(readers.seen) > 100
-        assert late(readers, writer, LAG_SECONDS if copies == "on" else 0) == []
+        readers.assert_all_answered()
+        bound_seconds = LAG_SECONDS if copies == "on" else 0
+        assert late_reads(readers.reads, writers.writes, bound_seconds) == []
 
 
 # --- Stampedes ------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def test_a_host_cut_off_from_redis_serves_from_the_database_and_nothing_old_afte
     with (
         Readers(lonely) as there,
         Readers(other, count=1) as here,
-        Writer([other], editor) as writer,
+        Writers([other], editor, [BOOK]) as writers,
     ):
         with cut_off(lonely.machine, fleet.redis_machine):
             until = time.monotonic() + 10
@@ -180,9 +181,11 @@ def test_a_host_cut_off_from_redis_serves_from_the_database_and_nothing_old_afte
                 time.sleep(0.05)
         wait_for(lambda: is_hit(lonely.get("/store/cached/")), RETRY_SECONDS + BUDGET_SECONDS + 2)
         time.sleep(2)
-    bound = LAG_SECONDS if copies == "on" else 0
-    assert late(there, writer, bound) == late(here, writer, bound) == []
-    assert len(writer.acknowledged) > 50
+    for readers in (there, here):
+        readers.assert_all_answered()
+        bound_seconds = LAG_SECONDS if copies == "on" else 0
+        assert late_reads(readers.reads, writers.writes, bound_seconds) == []
+    assert len(writers.writes) > 50
     assert sources[True] > 20
     assert slowest < BUDGET_SECONDS + NOISE_SECONDS
 

@@ -18,9 +18,10 @@ from redis import Redis
 from tests.line import Line
 from tests.processes import ROOT, Answer, StoreProcess, clean_environment
 from tests.scale.clients import EDITOR, PASSWORD, Browser
-from tests.scale.servers import Replication, wait_for
+from tests.scale.servers import Replication
 from tests.servers import free_port, start_redis
 from tests.visitors import prices
+from tests.waiting import wait_for
 
 MAX_LAG_SECONDS = 1.0
 DELAY_SECONDS = 3

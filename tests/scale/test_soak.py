@@ -13,7 +13,7 @@ from bench.soak.run import excuse, judged
 from tests.processes import ROOT, clean_environment
 from tests.scale import network
 from tests.scale.load import Ask, Failure
-from tests.scale.writing import lateness
+from tests.witnesses import Read, Write, late_reads
 
 LIST, BASKET = Ask("GET", "/store/cached/"), Ask("PUT", "/store/basket/1/")
 
@@ -40,14 +40,17 @@ def test_a_failure_is_excused_only_by_what_may_cause_it(ask, why, broken, is_exc
 
 
 def test_a_read_is_as_late_as_the_first_write_that_it_lacks():
-    acknowledged = [(1.0, 10), (2.0, 11), (3.0, 12)]
-    assert lateness([(2.5, 11), (2.5, 12), (0.5, 1)], acknowledged) == []
-    assert lateness([(3.5, 10), (3.5, 11)], acknowledged) == [1.5, 0.5]
+    writes = [Write(1.0, 10), Write(2.0, 11), Write(3.0, 12)]
+    assert late_reads([Read(2.5, [11]), Read(2.5, [12]), Read(0.5, [1])], writes) == []
+    late = late_reads([Read(3.5, [10]), Read(3.5, [11])], writes)
+    assert [one.late_seconds for one in late] == [1.5, 0.5]
+    assert late_reads([one.read for one in late], writes, 1.0) == late[:1]
 
 
 def test_reads_are_judged_while_every_process_could_reach_redis():
     episodes = [Episode("", REDIS, 10, 20), Episode("", DATABASE, 30, 40)]
-    assert judged([(9, 1), (15, 1), (35, 1)], episodes) == [(9, 1), (35, 1)]
+    before, meanwhile, later = Read(9, [1]), Read(15, [1]), Read(35, [1])
+    assert judged([before, meanwhile, later], episodes) == [before, later]
 
 
 def test_what_rises_all_the_time_has_grown_and_what_rises_first_has_not():
