@@ -91,7 +91,7 @@ def redis_binary() -> str:
 def start_redis(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
     """Start a Redis server that keeps nothing; it ends with this process at the latest."""
     command = [redis_binary(), "--port", str(port), "--bind", place.address, "--save", ""]
-    return _start([*command, "--dir", str(temporary_folder()), *options], port, place)
+    return start_server([*command, "--dir", str(temporary_folder()), *options], port, place)
 
 
 def start_mysql(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
@@ -112,14 +112,15 @@ def start_mysql(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
     if not installer:
         quick.append("--secure-file-priv=")  # MySQL proper wants its default folder to exist.
     command = [server, "--no-defaults", f"--datadir={data}", *user, *where, *quick, *options]
-    return _start(command, port, place)
+    return start_server(command, port, place)
 
 
 def _user() -> list[str]:
     return ["--user=root"] if os.getuid() == 0 else []  # They refuse to run as root by default.
 
 
-def _start(command: list[str], port: int, place: Place) -> TCPExecutor:
+def start_server(command: list[str], port: int, place: Place = HERE) -> TCPExecutor:
+    """Start what listens at `port`; it is stopped with the tests at the latest."""
     executor = TCPExecutor(
         [*place.prefix, *command],
         host=place.address,

@@ -14,11 +14,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.servers import (
-    _start,
     free_port,
     redis_binary,
     start_mysql,
     start_redis,
+    start_server,
     temporary_folder,
 )
 from tests.waiting import wait_for
@@ -209,7 +209,7 @@ class Sentinels:
         file.write_text("\n".join(lines) + "\n")
         options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(file.parent)]
         command = [redis_binary(), str(file), "--sentinel", *options, *self._tls(port)]
-        return _start(command, port)
+        return start_server(command, port)
 
     def _tls(self, port: int) -> tuple[str, ...]:
         if self._certificate is None:
