@@ -155,7 +155,7 @@ def start_worker(
 @pytest.fixture(scope="session")
 def demo_store() -> Iterator[StoreProcess]:
     """The store as `make run` opens it, on an embedded default of its own; tests share it."""
-    store = browser.open_demo(CACHE_BUDGET_SECONDS="5")  # The machine may be busy.
+    store = browser.open_demo()
     yield store
     store.close()
 

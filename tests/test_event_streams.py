@@ -292,6 +292,7 @@ def test_without_redis_streams_stay_open_and_go_on_once_it_is_back(open_store, b
         store = open_store(
             QUEUE_REDIS_URL=f"redis://127.0.0.1:{line.port}/0",
             SECRET_KEY=django_settings.SECRET_KEY,
+            CACHE_BUDGET_SECONDS="5",
         )
         with listening(store.port, 4) as listeners, Redis(port=port) as redis:
             line.cut()

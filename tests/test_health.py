@@ -51,6 +51,7 @@ def test_asked_to_end_it_first_says_that_it_is_not_ready_and_serves_on(open_stor
     if is_reloaded:
         store.process.send_signal(signal.SIGHUP)
         wait_for(lambda: store.log.read_text().count("Booting worker") == 4)
+        wait_for(lambda: store.log.read_text().count("Worker exiting") == 2)
         store.wait_until_open()
     assert store.get("/readyz").status == 200
     asked_at = time.monotonic()

@@ -9,6 +9,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.test import Client
+from playwright.sync_api import expect
 
 from store import catalogue
 from tests.browser import PAGES, PHONE
@@ -75,12 +76,12 @@ def test_a_page_says_what_it_has_to_say_without_javascript(visit, path):
 def test_the_language_is_switched_in_the_corner_and_kept(visit):
     page = visit().open("/shop/")
     page.get_by_role("button", name="فارسی").click()
-    assert page.locator("html").get_attribute("dir") == "rtl"
-    assert page.locator("html").get_attribute("lang") == "fa"
+    expect(page.locator("html")).to_have_attribute("dir", "rtl")
+    expect(page.locator("html")).to_have_attribute("lang", "fa")
     page.get_by_role("link", name="فروشگاه").first.click()
-    assert page.locator("html").get_attribute("lang") == "fa"
+    expect(page.locator("html")).to_have_attribute("lang", "fa")
     page.get_by_role("button", name="English").click()
-    assert page.locator("html").get_attribute("dir") == "ltr"
+    expect(page.locator("html")).to_have_attribute("dir", "ltr")
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/nothing/here/", "/admin/login/", "/api/docs/"])

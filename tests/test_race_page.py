@@ -5,6 +5,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -13,7 +14,10 @@ import pytest
 from django.test import Client
 from playwright.sync_api import Locator, Page, expect
 
+from store.breaker import RETRY_SECONDS
 from tests.processes import ROOT, StoreProcess, clean_environment
+from tests.visitors import ask_at_once
+from tests.waiting import wait_for
 
 PATIENCE_MS = 30_000  # A hundred requests take half a second; the machine may be busy.
 RUN = "Run 100 requests (50 each)"
@@ -344,12 +348,8 @@ def database_down(store: StoreProcess) -> Iterator[None]:
 
 def wait_until_all_answer(store: StoreProcess) -> None:
     """Each process tries the database again a second after it failed; the next test needs them all."""
-    in_a_row = 0
-    for _ in range(2000):
-        in_a_row = in_a_row + 1 if store.get("/store/?limit=1").status == 200 else 0
-        if in_a_row == 20:
-            return
-    raise AssertionError("the database is not used again")
+    time.sleep(RETRY_SECONDS)  # From now on the first request of each process tries it.
+    wait_for(lambda: {one.status for one in ask_at_once(store, path="/store/?limit=1")} == {200})
 
 
 def test_an_error_is_shown_and_counted_and_the_race_goes_on(visit, demo_store):

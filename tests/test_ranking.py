@@ -279,7 +279,8 @@ def test_counting_costs_one_round_trip(books, settings, other_redis):
 
 
 def test_a_hung_redis_holds_up_no_page_for_long(open_store, books, other_redis):
-    store = open_store("--workers=1", QUEUE_REDIS_URL=f"redis://127.0.0.1:{other_redis}/0")
+    url, budget = f"redis://127.0.0.1:{other_redis}/0", {"CACHE_BUDGET_SECONDS": "1"}
+    store = open_store("--workers=1", QUEUE_REDIS_URL=url, **budget)
     path = f"/store/products/{books[0].pk}/"
     assert store.get(path).status == 200
     with Redis(port=other_redis) as admin:

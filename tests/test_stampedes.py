@@ -19,6 +19,7 @@ from tests.waiting import wait_for
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.mysql]
 
 PRODUCT_QUERY = b"FROM `store_product`"
+NOISE_SECONDS = 2  # what a busy machine may add to any promise
 
 
 @pytest.fixture
@@ -80,7 +81,8 @@ def test_who_gives_up_waiting_shares_one_read_for_each_process_and_says_so(
     released = threading.Event()
     held = relay(lambda number: released.wait(30) if number == 1 else None)
     variables = {"MYSQL_PORT": str(held.port), "CACHE_WAIT_SECONDS": "2"}
-    variables["MYSQL_TIMEOUT_SECONDS"] = "30"  # The filler is held for longer than they wait.
+    # The filler is held for longer than they wait, and has not been given up for lost then.
+    variables |= {"MYSQL_TIMEOUT_SECONDS": "30", "CACHE_LEASE_SECONDS": "30"}
     store = open_store("--workers", "2", "--threads", "8", **variables)
     with ThreadPoolExecutor(1) as pool:
         filler = pool.submit(store.get, "/store/cached/")
@@ -119,32 +121,41 @@ def test_a_filler_that_is_killed_delays_the_next_by_no_more_than_the_lease(
         started = time.monotonic()
         for worker in psutil.Process(store.process.pid).children():
             worker.kill()
-        store.wait_until_open()
+        store.wait_until_open()  # New workers have to start.
+        opened = time.monotonic()
         answer = store.get("/store/cached/")
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - opened
         with pytest.raises((ConnectionError, HTTPException)):
             lost.result()
 
     assert answer.status == 201
-    assert seconds < lease_seconds + 3  # New workers have to start as well.
+    assert seconds < max(0, started + lease_seconds - opened) + NOISE_SECONDS
 
 
-def test_under_constant_load_no_request_waits_for_an_expiry(open_store, demo_books):
-    store = open_store("--workers", "2", CACHE_TTL="5")
+def test_under_constant_load_no_request_waits_for_an_expiry(open_store, redis, demo_books):
+    store = open_store("--workers", "2", CACHE_TTL="60")
     assert store.get("/store/cached/").status == 201
-    until = time.monotonic() + 11
+    key, ended = f"{settings.PROJECT_NAME}:1:product", threading.Event()
 
     def read(_: int) -> list[Answer]:
         answers = []
-        while time.monotonic() < until:
+        while not ended.wait(0.01):
             answers.append(store.get("/store/cached/"))
-            time.sleep(0.01)
         return answers
 
     with ThreadPoolExecutor(4) as pool:
-        answers = [answer for answers in pool.map(read, range(4)) for answer in answers]
+        reading = [pool.submit(read, number) for number in range(4)]
+        try:
+            for _ in range(3):
+                redis.pexpire(key, 5_000)  # The last part of its 60 s has begun.
+                wait_for(lambda: redis.pttl(key) > 50_000)
+        finally:
+            ended.set()
+        answers = [answer for one in reading for answer in one.result()]
 
     states = Counter(answer.headers["Cache-Status"].split("ttl")[0] for answer in answers)
     assert states.keys() == {"store; hit; ", "store; fwd=stale; stored; "}
-    assert 2 <= states["store; fwd=stale; stored; "] <= 6  # about one for each 4.5 s
+    assert (
+        3 <= states["store; fwd=stale; stored; "] <= 6
+    )  # Who came at the same time may do it again.
     assert {answer.status for answer in answers} == {200}
