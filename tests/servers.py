@@ -56,7 +56,7 @@ def prepare_environment() -> None:
 
 def _start_missing_servers() -> None:
     if not os.environ.get("MYSQL_HOST"):
-        if binary("mariadbd", "mysqld"):
+        if mysql_binary():
             port = free_port()
             start_mysql(port)
             os.environ |= {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": str(port), "MYSQL_USER": "root"}
@@ -83,6 +83,16 @@ def binary(*names: str) -> str | None:
     return next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
+def mysql_binary() -> str | None:
+    """Return the server that MYSQLD names, or else MariaDB's or MySQL's, where it is installed."""
+    named = os.environ.get("MYSQLD")
+    return binary(named) if named else binary("mariadbd", "mysqld")
+
+
+def is_mariadb() -> bool:
+    return Path(mysql_binary() or "").name == "mariadbd"
+
+
 def redis_binary() -> str:
     """Return a Redis server: the one on the PATH, or the embedded Valkey."""
     return binary("redis-server", "valkey-server") or str(get_binary_path())
@@ -98,9 +108,11 @@ def start_mysql(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
     """Start a MariaDB or MySQL server with an empty data folder and a root without password."""
     folder = temporary_folder()
     data, user = folder / "data", _user()
-    server = binary("mariadbd", "mysqld")
+    server = mysql_binary()
     assert server
-    if installer := binary("mariadb-install-db"):
+    if is_mariadb():
+        installer = binary("mariadb-install-db")
+        assert installer
         command = [installer, "--no-defaults", f"--datadir={data}", *user, "--skip-test-db"]
         command.append("--auth-root-authentication-method=normal")
     else:
@@ -109,7 +121,7 @@ def start_mysql(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
     where = [f"--bind-address={place.address}", f"--port={port}", f"--socket={folder}/mysql.sock"]
     # What is lost when the machine crashes does not matter here; that the tests are quick does.
     quick = ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=2"]
-    if not installer:
+    if not is_mariadb():
         quick.append("--secure-file-priv=")  # MySQL proper wants its default folder to exist.
     command = [server, "--no-defaults", f"--datadir={data}", *user, *where, *quick, *options]
     return start_server(command, port, place)

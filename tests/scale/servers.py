@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from redis.exceptions import RedisError
 
 from tests.servers import (
     free_port,
+    is_mariadb,
     redis_binary,
     start_mysql,
     start_redis,
@@ -25,25 +27,58 @@ from tests.waiting import wait_for
 
 CATCH_UP_SECONDS = 30
 
-# --- MariaDB with replicas ------------------------------------------------------------------------
+# --- MariaDB, or MySQL, with replicas -------------------------------------------------------------
 DATABASE = "store"
 USER = "store"  # May do nothing but use the database.
 REPLICATION_USER = "replicator"
 
 
-class MariaDB:
-    """A MariaDB server that can be killed, hung and started again; keeps a binary log."""
+@dataclass(frozen=True)
+class Dialect:
+    """What MariaDB and MySQL have different words for."""
+
+    options: tuple[str, ...]
+    replica: str
+    follow: str
+    delay: str
+    position: str
+    reaches: str
+
+
+MARIADB = Dialect(
+    options=("--log-slave-updates", "--skip-name-resolve"),
+    replica="SLAVE",
+    follow="CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='{user}',"
+    " MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_DELAY={seconds}",
+    delay="Seconds_Behind_Master",
+    position="gtid_binlog_pos",
+    reaches="MASTER_GTID_WAIT",
+)
+MYSQL = Dialect(
+    options=("--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--mysqlx=OFF"),
+    replica="REPLICA",
+    follow="CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port},"
+    " SOURCE_USER='{user}', SOURCE_AUTO_POSITION=1, SOURCE_CONNECT_RETRY=1,"
+    " SOURCE_DELAY={seconds}, GET_SOURCE_PUBLIC_KEY=1",
+    delay="Seconds_Behind_Source",
+    position="gtid_executed",
+    reaches="WAIT_FOR_EXECUTED_GTID_SET",
+)
+
+
+class DatabaseServer:
+    """A MariaDB or MySQL server that can be killed, hung and started again; keeps a binary log."""
 
     def __init__(self, number: int, *options: str) -> None:
+        self.dialect = MARIADB if is_mariadb() else MYSQL
         self.port = free_port()
         self.executor: TCPExecutor = start_mysql(
             self.port,
             f"--server-id={number}",
             "--log-bin=binlog",
-            "--log-slave-updates",
             "--binlog-format=ROW",
             "--log-output=TABLE",
-            "--skip-name-resolve",
+            *self.dialect.options,
             *options,
         )
 
@@ -77,6 +112,19 @@ class MariaDB:
             )
             seen += [row["query"] for row in rows]
 
+    def stand_still(self) -> None:
+        """Go on hearing what the primary did, and do nothing of it."""
+        self.run(f"STOP {self.dialect.replica} SQL_THREAD")
+
+    def catch_up_again(self) -> None:
+        """End what `stand_still()` has begun."""
+        self.run(f"START {self.dialect.replica} SQL_THREAD")
+
+    def own_delay_seconds(self) -> int | None:
+        """Return how far behind it takes itself to be; None if it knows that it hears nothing."""
+        found: int | None = self.run(f"SHOW {self.dialect.replica} STATUS")[0][self.dialect.delay]
+        return found
+
     def kill(self) -> None:
         self.executor.kill()
 
@@ -99,8 +147,8 @@ class Replication:
     """A primary and its replicas, all of which have the database `store` and the same users."""
 
     def __init__(self, count: int = 2) -> None:
-        self.primary = MariaDB(1)
-        self.replicas = [MariaDB(n) for n in range(2, 2 + count)]
+        self.primary = DatabaseServer(1)
+        self.replicas = [DatabaseServer(n) for n in range(2, 2 + count)]
         self.primary.run(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
         for user, may in (
             (USER, f"ALL ON {DATABASE}.*"),
@@ -123,15 +171,12 @@ class Replication:
             "MYSQL_REPLICA_HOST": ",".join(f"127.0.0.1:{one.port}" for one in self.replicas),
         }
 
-    def follow(self, replica: MariaDB, port: int, delay_seconds: int = 0) -> None:
+    def follow(self, replica: DatabaseServer, port: int, delay_seconds: int = 0) -> None:
         """Have `replica` carry out what the server at `port` did `delay_seconds` ago."""
-        replica.run("STOP SLAVE")
-        replica.run(
-            f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port},"
-            f" MASTER_USER='{REPLICATION_USER}', MASTER_USE_GTID=slave_pos,"
-            f" MASTER_CONNECT_RETRY=1, MASTER_DELAY={delay_seconds}"
-        )
-        replica.run("START SLAVE")
+        words = replica.dialect
+        replica.run(f"STOP {words.replica}")
+        replica.run(words.follow.format(port=port, user=REPLICATION_USER, seconds=delay_seconds))
+        replica.run(f"START {words.replica}")
 
     def delay(self, seconds: int) -> None:
         """Have all replicas lag."""
@@ -147,12 +192,11 @@ class Replication:
 
     def catch_up(self) -> None:
         """Wait until all replicas have what the primary has."""
-        position = self.primary.variable("gtid_binlog_pos")
+        words = self.primary.dialect
+        position = self.primary.variable(words.position)
         for replica in self.replicas:
-            found = replica.run(
-                f"SELECT MASTER_GTID_WAIT('{position}', {CATCH_UP_SECONDS}) AS found"
-            )
-            assert found == [{"found": 0}], replica.run("SHOW SLAVE STATUS")
+            wait = f"SELECT {words.reaches}('{position}', {CATCH_UP_SECONDS}) AS found"
+            assert replica.run(wait) == [{"found": 0}], replica.run(f"SHOW {words.replica} STATUS")
 
     def close(self) -> None:
         for server in (self.primary, *self.replicas):
