@@ -20,15 +20,17 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, RedisE
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from store.connections import NoConnectionFree, WaitingPool
+from store.connections import NoConnectionFree, NotThisTime, WaitingPool
 
 T = TypeVar("T")
 # A slot that moves on while its key is asked for is followed so many times.
 MOST_REDIRECTIONS = 3
 
 
-class SlotHasMoved(NoConnectionFree):
-    """The keys are, or are about to be, on another server: no outage, but not this time."""
+class SlotHasMoved(NotThisTime):
+    """The keys are, or are about to be, on another server."""
+
+    detail = "slot-moved"
 
 
 class ClusterRedis(RedisCluster):

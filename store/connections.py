@@ -22,7 +22,13 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class NoConnectionFree(RedisError):
+class NotThisTime(RedisError):
+    """A command was not carried out though nothing is wrong with Redis: this is no outage."""
+
+    detail = "cache-slow"  # what Cache-Status says of an answer for which it was given up
+
+
+class NoConnectionFree(NotThisTime):
     """All of REDIS_MAX_CONNECTIONS were in use for longer than a request may wait for one."""
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.conf import settings
+from django.core.cache import caches
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -348,15 +349,31 @@ def test_a_fork_leaves_the_child_no_flight_to_wait_for(load, in_background):
     held.result()
 
 
+@pytest.fixture
+def all_in_use(monkeypatch):
+    """All connections of the cache's pool, which is one, are in use."""
+    client = caches["default"].client.get_client()
+    pool = WaitingPool.from_url(settings.REDIS_URL, max_connections=1, timeout=0.05)
+    monkeypatch.setattr(client, "connection_pool", pool)
+    taken = pool.get_connection()
+    yield
+    pool.release(taken)
+    pool.disconnect()
+
+
+@pytest.mark.usefixtures("all_in_use")
 def test_all_connections_in_use_is_no_outage(load):
     busy = process()
-
-    def none_free(*arguments: object) -> object:
-        raise NoConnectionFree
-
-    busy.entries.read = none_free
     assert busy.fetch(MAIN, load, LIMITS).detail == "cache-slow"
+    assert busy.generation("product") is None
     assert not busy.outage.lasts
+
+
+@pytest.mark.usefixtures("all_in_use")
+def test_a_write_that_no_connection_was_free_for_is_made_up_for():
+    busy = process()
+    busy.forget("product")
+    assert busy.outage.owes_an_invalidation
 
 
 def test_a_pool_that_is_too_small_says_so():

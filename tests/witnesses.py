@@ -98,6 +98,19 @@ class _Witnesses:
                 self.failures.append(repr(error))
 
 
+class Visitors(_Witnesses):
+    """Those who look at one page again and again."""
+
+    def __init__(self, store: Server, path: str, count: int = 2) -> None:
+        super().__init__([self._look] * count, READ_PAUSE_SECONDS)
+        self._store, self._path = store, path
+
+    def _look(self) -> None:
+        status = self._store.get(self._path).status
+        if status != 200:
+            self.failures.append(f"{self._path} was answered {status}")
+
+
 class Readers(_Witnesses):
     """Readers of the cached list, who note what the first `products` of it cost."""
 

@@ -53,7 +53,7 @@ class Aside(Shared):
         try:
             return self.entries.make_generation(keys.entry_keys(family))
         except RedisError as error:
-            self.outage.begin(error)
+            self.outage.note_failure(error)
             return None
 
     def forget(self, family: str) -> None:

@@ -10,7 +10,6 @@ from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
 from store.caching import process_cache
-from store.connections import NoConnectionFree
 
 T = TypeVar("T")
 
@@ -33,8 +32,6 @@ class GuardedCache(RedisCache):  # type: ignore[misc]  # django-redis is untyped
             return otherwise
         try:
             return command()
-        except NoConnectionFree:
-            return otherwise
         except RedisError as error:
-            process_cache.outage.begin(error)
+            process_cache.outage.note_failure(error)
             return otherwise

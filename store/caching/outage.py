@@ -16,6 +16,7 @@ from collections.abc import Callable
 from redis.exceptions import RedisError
 
 from store import metrics
+from store.connections import NotThisTime
 from store.sentinels import PrimaryChanged
 
 logger = logging.getLogger(__name__)
@@ -67,8 +68,13 @@ class Outage:
         """Whether a write could not be announced, which the thread is going to make up for."""
         return self.lasts and self._invalidation_lost
 
+    def note_failure(self, error: RedisError) -> None:
+        """Note that a command failed with `error`, whose work need not be made up for."""
+        if not isinstance(error, NotThisTime):
+            self.begin(error)
+
     def begin(self, error: RedisError, *, invalidation_lost: bool = False) -> None:
-        """Note that a command failed with `error`."""
+        """Leave Redis alone from now on, as a command failed with `error`."""
         with self._lock:
             self._invalidation_lost |= invalidation_lost
             if self._began is not None:

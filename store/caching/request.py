@@ -27,7 +27,7 @@ from store.caching.fetched import Fetched, Item, Limits, Outcome
 from store.caching.flights import Flight
 from store.caching.redis_entries import Claim, Seen, Stale
 from store.caching.shared import Shared
-from store.connections import NoConnectionFree
+from store.connections import NotThisTime
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ REFRESH_WINDOW = 0.1
 JITTER = 0.1
 
 
-class OverBudget(Exception):
+class OverBudget(NotThisTime):
     """The request has spent the time that it may spend on the cache."""
 
 
@@ -75,11 +75,11 @@ class Request:
             return copy.as_hit()
         try:
             return self._look_or_fill()
+        except NotThisTime as error:
+            return self._shared_load(error.detail)
         except RedisError as error:
             self.shared.outage.begin(error)
             return self._shared_load("cache-down")
-        except OverBudget:
-            return self._shared_load("cache-slow")
         except Unavailable:
             if stale := self._last_good():
                 return stale
@@ -90,9 +90,7 @@ class Request:
         try:
             self._look_or_fill()
         except RedisError as error:
-            self.shared.outage.begin(error)
-        except OverBudget:
-            return
+            self.shared.outage.note_failure(error)
 
     # --- The way of a request ---------------------------------------------------------------------
 
@@ -200,12 +198,12 @@ class Request:
             stored = self.ask(
                 lambda: self.shared.entries.put(self.item.names, token, entry, data, stale)
             )
-        except RedisError as error:
-            self.shared.outage.begin(error)
-            stored = False
-        except OverBudget:  # It answers, but slowly; a claim left behind would hold up all others.
+        except NotThisTime:  # It answers; a claim left behind would hold up all others.
             with suppress(RedisError):
                 self.shared.entries.release(self.item.names, generation, token)
+            stored = False
+        except RedisError as error:
+            self.shared.outage.begin(error)
             stored = False
         if not stored:
             return self._loaded(body, "not-stored")
@@ -223,7 +221,7 @@ class Request:
             return hit
         try:
             refreshed = self._fly(flight, key, lambda: self._refresh(entry))
-        except (Unavailable, OverBudget):
+        except (Unavailable, NotThisTime):
             return hit  # It is good for a while yet.
         return refreshed or hit
 
@@ -248,7 +246,7 @@ class Request:
             return None
         try:
             seen = self.ask(lambda: self.shared.entries.read_stale(self.item.names))
-        except (RedisError, OverBudget):
+        except RedisError:
             return None
         if not seen.entry or seen.entry.query != self.item.query or seen.ttl_ms is None:
             return None
@@ -264,8 +262,6 @@ class Request:
         started = time.monotonic()
         try:
             return command()
-        except NoConnectionFree as error:  # Redis may be well; this process is busy.
-            raise OverBudget from error
         finally:
             self.cache_seconds += time.monotonic() - started
 
@@ -286,7 +282,7 @@ class Request:
     def _release(self, generation: str, token: str) -> None:
         try:
             self.ask(lambda: self.shared.entries.release(self.item.names, generation, token))
-        except (RedisError, OverBudget):
+        except RedisError:
             return  # The lease ends it.
 
     def _shared_load(self, detail: str) -> Fetched:
