@@ -57,9 +57,6 @@ def use_cluster(caches: dict[str, dict[str, Any]], url: str) -> None:
     """Have the caches that are at `url` find their servers in the cluster."""
     for cache in caches.values():
         if cache["LOCATION"] == url:
-            cache["LOCATION"] = [
-                url
-            ]  # django-redis would take its commas for those between servers.
             cache["OPTIONS"] = cache["OPTIONS"] | {
                 "CONNECTION_FACTORY": "store.cluster.ClusterFactory"
             }

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from django.db import connection
 
 from tests.servers import free_port
@@ -95,6 +97,16 @@ class StoreProcess(Server):
             except OSError:
                 time.sleep(0.05)
         raise AssertionError(f"the store did not open:\n{self.log.read_text()}")
+
+    def sockets(self, *ports: int) -> Counter[int]:
+        """Return how many sockets to `ports`, in whatever state, its processes have, by their ids."""
+        master = psutil.Process(self.process.pid)
+        return Counter(
+            process.pid
+            for process in [master, *master.children()]
+            for one in process.net_connections("tcp")
+            if one.raddr and one.raddr.port in ports
+        )
 
     def close(self) -> int:
         """Ask gunicorn to stop, wait for it and return its exit code."""

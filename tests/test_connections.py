@@ -1,7 +1,6 @@
 """Connections to Redis are few and nobody else's, and what Redis throws out is missed by nobody."""
 
 import threading
-from collections import Counter
 from collections.abc import Iterator
 
 import psutil
@@ -41,17 +40,6 @@ def at_most(max_connections: int) -> int:
     return min(max_connections, THREADS + 1)
 
 
-def sockets(store: StoreProcess, server: TCPExecutor) -> Counter[int]:
-    """Return how many sockets to `server`, in whatever state, each process of `store` has."""
-    master = psutil.Process(store.process.pid)
-    return Counter(
-        process.pid
-        for process in [master, *master.children()]
-        for one in process.net_connections("tcp")
-        if one.raddr and one.raddr.port == server.port
-    )
-
-
 def clients(redis: Redis) -> list[str]:
     """Return the addresses of all clients of a server but this one."""
     own = redis.client_info()["addr"]
@@ -79,8 +67,8 @@ def test_a_process_has_no_more_connections_than_the_formula_says(
         for _ in range(5):
             redis.delete(f"{settings.PROJECT_NAME}:1:product")
             visit(store, editor)
-        wait_for(lambda: visit(store, editor) or len(sockets(store, server)) == WORKERS)
-        by_process = sockets(store, server)
+        wait_for(lambda: visit(store, editor) or len(store.sockets(server.port)) == WORKERS)
+        by_process = store.sockets(server.port)
         assert max(by_process.values()) <= at_most(max_connections)
         assert WORKERS <= len(clients(redis)) <= WORKERS * at_most(max_connections)
     assert complaints(store.log) == []
@@ -99,7 +87,7 @@ def test_restarts_and_failovers_of_redis_leak_no_connection(open_store, server, 
             redis.client_kill_filter(_type="normal", skipme=True)
         visit(store, editor)
         wait_for(lambda: all(map(is_hit, ask_at_once(store))))
-        assert max(sockets(store, server).values()) <= at_most(50)
+        assert max(store.sockets(server.port).values()) <= at_most(50)
         assert len(clients(redis)) <= WORKERS * at_most(50)
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -73,18 +72,6 @@ def serve_hits(store: StoreProcess, expected: list[int | None]) -> None:
     wait_for(lambda: all_hit(store, expected))
 
 
-def sockets(store: StoreProcess, servers: Sentinels) -> Counter[int]:
-    """Return how many sockets to the servers, in whatever state, each process of `store` has."""
-    ports = {*servers.servers, *(one.port for one in servers.sentinels)}
-    master = psutil.Process(store.process.pid)
-    return Counter(
-        process.pid
-        for process in [master, *master.children()]
-        for one in process.net_connections("tcp")
-        if one.raddr and one.raddr.port in ports
-    )
-
-
 # --- Under load -----------------------------------------------------------------------------------
 
 
@@ -121,7 +108,8 @@ def test_a_primary_that_is_killed_or_hangs_costs_no_answer_and_no_freshness(
     assert late_in_good_moments(traffic, bad_moments, LAG_SECONDS if copies == "on" else 0) == []
     serve_hits(store, prices(store.get("/store/")))
     # The cache's threads, its listener, its recovery and its fills; the queue's; the sentinels.
-    assert max(sockets(store, servers).values()) <= (THREADS + 3) + (THREADS + 1) + 3
+    ports = [*servers.servers, *(one.port for one in servers.sentinels)]
+    assert max(store.sockets(*ports).values()) <= (THREADS + 3) + (THREADS + 1) + 3
 
 
 def fail_over(servers: Sentinels) -> None:
