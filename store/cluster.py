@@ -5,6 +5,7 @@ takes. Here a command asks one server: if that is down, so is Redis as far as th
 thread that waits for the end of an outage asks for the new map (`refresh`). No request does.
 """
 
+import hashlib
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +17,7 @@ from django_redis.pool import ConnectionFactory
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError, TryAgainError
+from redis.exceptions import AskError, MovedError, RedisClusterException, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
@@ -37,7 +38,6 @@ class ClusterRedis(RedisCluster):
     """The client of one process."""
 
     def __init__(self, **options: Any) -> None:
-        self._trusted: dict[int, str] = {}
         try:
             super().__init__(**options)
         except RedisClusterException as error:
@@ -46,18 +46,11 @@ class ClusterRedis(RedisCluster):
     def at(self, key: str, command: Callable[[Any], T]) -> T:
         """Return what `command` does with a client of the one server that has `key` and its slot.
 
-        `key` vouches for all that `command` reads. Where another server has got the slot, that may be a
-        replica which has been promoted without the last writes, as replication is asynchronous: `key` is
-        deleted there first. Raises SlotHasMoved then, and while the slot is being moved.
+        Raises SlotHasMoved if another server has got the slot, and while it is being moved.
         """
         slot = self.keyslot(key)
-        name, redis = self._server(slot)
-        if self._trusted.setdefault(slot, name) != name:
-            redis.delete(key)
-            self._trusted[slot] = name
-            raise SlotHasMoved(f"slot {slot} is on {name} now")
         try:
-            return command(redis)
+            return command(self._server(slot))
         except MovedError as error:
             self.nodes_manager.move_slot(error)
             raise SlotHasMoved(f"slot {slot} has moved") from error
@@ -72,7 +65,7 @@ class ClusterRedis(RedisCluster):
             return super().execute_command(*args, **options)
         for _ in range(MOST_REDIRECTIONS):
             try:
-                return self._server(slot)[1].execute_command(*args, **options)
+                return self._server(slot).execute_command(*args, **options)
             except MovedError as error:
                 self.nodes_manager.move_slot(error)
             except AskError as error:
@@ -105,12 +98,12 @@ class ClusterRedis(RedisCluster):
     def mget(self, keys: Any, *more: Any) -> Any:
         return self.mget_nonatomic(keys, *more)
 
-    def _server(self, slot: int) -> tuple[str, Redis]:
+    def _server(self, slot: int) -> Redis:
         try:
             node = self.nodes_manager.get_node_from_slot(slot)
         except RedisClusterException as error:
             raise RedisConnectionError(str(error)) from error
-        return node.name, self.get_redis_connection(node)
+        return self.get_redis_connection(node)
 
     def _ask(self, node: ClusterNode, *args: Any, **options: Any) -> Any:
         """Send a command to the server that is about to get the key's slot and may have the key."""
@@ -185,22 +178,25 @@ def ping(client: Any) -> None:
         server.ping()
 
 
-def find_and_ping(client: Any) -> None:
-    """Do as `ping`; nobody may have used a cluster since a server of it has been replaced."""
-    try:
-        ping(client)
-    except RedisError:
-        if not isinstance(client, ClusterRedis):
-            raise
-        client.refresh()
-        ping(client)
+def primary_digest(server: Any) -> str:
+    """Return what tells `server`, a primary of a cluster, from the others; "" if there is no cluster."""
+    if not settings.REDIS_CLUSTER_NODES:
+        return ""
+    options = server.connection_pool.connection_kwargs
+    return _digest(options["host"], options["port"])
+
+
+@cache
+def _digest(host: str, port: int) -> str:
+    return hashlib.sha256(f"{host}:{port}".encode()).hexdigest()
 
 
 def primary_urls() -> list[str]:
     """Return a plain URL for each primary of the cluster; raises RedisError."""
     url = urlsplit(settings.REDIS_CLUSTER_NODES[0])
     who, at_sign, _ = url.netloc.rpartition("@")
-    names = sorted(node.name for node in cluster_redis().get_primaries())
+    found = sorted((node.host, node.port) for node in cluster_redis().get_primaries())
+    names = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found]
     return [urlunsplit(url._replace(netloc=f"{who}{at_sign}{name}")) for name in names]
 
 

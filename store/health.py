@@ -15,6 +15,7 @@ from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
 from store import cluster
+from store.caching import process_cache
 from store.connections import queue_redis
 
 
@@ -66,9 +67,12 @@ def cache_state() -> str:
     cache = caches["default"]
     if not isinstance(cache, RedisCache):
         return "ok"
+    if process_cache.outage.lasts:
+        return "down"
     try:
-        cluster.find_and_ping(cache.client.get_client())
-    except RedisError:
+        cluster.ping(cache.client.get_client())
+    except RedisError as error:
+        process_cache.outage.note_failure(error)  # Its thread looks where the servers are by now.
         return "down"
     return "ok"
 

@@ -10,6 +10,7 @@ from django.core.cache import caches
 
 from store import cluster, keys
 from store.caching.entry import GENERATION_CHARACTERS, as_token
+from store.caching.generations import as_generation
 
 SHOWN_BYTES = 480
 
@@ -42,14 +43,15 @@ def of_family(family: str) -> Picture:
     def look(redis: Any) -> Any:
         with redis.pipeline(transaction=False) as pipeline:
             pipeline.getrange(key, 0, SHOWN_BYTES - 1).strlen(key).pttl(key).get(generation_key)
-            return pipeline.execute()
+            start, size_bytes, ttl_ms, generation = pipeline.execute()
+            return start, size_bytes, ttl_ms, as_generation(generation, redis)
 
     start, size_bytes, ttl_ms, generation = cluster.at(client, generation_key, look)
     head, _, body = start.partition(b"\n")
     return Picture(
         key=str(key),
         generation_key=str(generation_key),
-        generation=as_token(generation),
+        generation=generation,
         size_bytes=size_bytes,
         ttl_ms=ttl_ms if ttl_ms >= 0 else None,
         own_generation=as_token(head[:GENERATION_CHARACTERS]) or "",

@@ -14,7 +14,7 @@ from django.core.cache import caches
 from redis.exceptions import WatchError
 
 from store import cluster, keys
-from store.caching.entry import Entry
+from store.caching.entry import Entry, new_token
 from store.caching.generations import as_generation, new_generation
 from store.keys import EntryKeys
 
@@ -145,8 +145,9 @@ class RedisEntries:
         """
         cluster.ping(self._client())
         for family in families:  # One by one: in a cluster each is on a server of its own.
+            # Where a generation says under which primary it was made, who comes next makes a better one.
             self._client().set(
-                self._key(keys.generation_key(family), keys.UNVERSIONED), new_generation()
+                self._key(keys.generation_key(family), keys.UNVERSIONED), new_token()
             )
 
     def prefixes(self) -> list[str]:
@@ -165,10 +166,10 @@ class RedisEntries:
         def look(redis: Any) -> Any:
             pipeline = redis.pipeline(transaction=False)
             pipeline.mget(generation_key, entry_key).pttl(entry_key)
-            return pipeline.execute()
+            (generation_found, data), ttl_ms = pipeline.execute()
+            return as_generation(generation_found, redis), data, ttl_ms
 
-        (generation_found, data), ttl_ms = self._at(generation_name, look)
-        generation = as_generation(generation_found)
+        generation, data, ttl_ms = self._at(generation_name, look)
         entry = Entry.decode(data) if data and generation else None
         if entry and entry.generation != generation:
             entry = None
@@ -197,11 +198,11 @@ class RedisEntries:
 
 def _make_generation(redis: Any, key: str) -> str:
     """Return the generation under `key`, made now if there is none."""
-    token = new_generation()
+    token = new_generation(redis)
     pipeline = redis.pipeline(transaction=False)
     pipeline.set(key, token, nx=True).mget(key)
-    if found := as_generation(pipeline.execute()[1][0]):
+    if found := as_generation(pipeline.execute()[1][0], redis):
         return found
-    token = new_generation()
+    token = new_generation(redis)
     redis.set(key, token)  # What was there, of whatever type, was not ours.
     return token

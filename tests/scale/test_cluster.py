@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import psutil
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -21,9 +20,11 @@ from redis import Redis
 from redis.cluster import key_slot
 
 from store.caching.outage import RETRY_SECONDS
+from store.keys import UNVERSIONED
 from tests.processes import ROOT, StoreProcess
 from tests.relay import Relay
-from tests.scale.cluster_nodes import NODE_TIMEOUT_SECONDS, PASSWORD, Node, Nodes, Place
+from tests.scale.cluster_nodes import NODE_TIMEOUT_SECONDS, PASSWORD, SLOTS, Node, Nodes, Place
+from tests.servers import free_port, start_redis
 from tests.test_stampedes import PRODUCT_QUERY, get_at_once, kinds
 from tests.visitors import (
     CSRF_TOKEN,
@@ -36,12 +37,13 @@ from tests.visitors import (
     reprice,
 )
 from tests.waiting import wait_for
-from tests.witnesses import Traffic
+from tests.witnesses import Traffic, Visitors
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WORKERS, THREADS = 2, 4
 FAMILY = "{product}"  # in whose slot all keys of the lists are
+GENERATION = f"{settings.PROJECT_NAME}:{UNVERSIONED}:{FAMILY}:generation"
 # What a failover takes: until the node counts as failed, is voted on, and a process asks again.
 FAILOVER_SECONDS = 5 * NODE_TIMEOUT_SECONDS
 # By then each process has found the cluster that is back; what one that has not yet found it changes,
@@ -178,7 +180,7 @@ def test_the_user_of_redis_conf_needs_three_commands_more(
     nodes.move_slot(FAMILY)
     nodes.move_slot(session_key(editor))
     assert reprice(store, editor, books[0], 78) == 200
-    wait_for(lambda: all(map(is_hit, ask_at_once(store))))
+    serve_hits(store)
     assert complaints(store.log) == []
     assert manage({**variables, "REDIS_URL": url}, "redis_report").returncode == 0
 
@@ -230,6 +232,22 @@ def test_commands_find_what_is_on_any_server(open_on_cluster, variables, nodes, 
     assert len(nodes.keys("*:session:*")) == 1
 
 
+def test_nodes_may_have_addresses_of_ipv6(open_store, books):
+    port = free_port()
+    where = ("--bind", "127.0.0.1", "::1", "--cluster-announce-ip", "::1")
+    node = start_redis(port, *where, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with Redis(port=port) as redis:
+        redis.execute_command("CLUSTER ADDSLOTSRANGE", 0, SLOTS - 1)
+        wait_for(lambda: redis.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+    variables = {"REDIS_URL": f"redis+cluster://[::1]:{port}/0", **PATIENCE}
+    variables |= {"QUEUE_REDIS_URL": settings.REDIS_URL, "SECRET_KEY": settings.SECRET_KEY}
+    store = open_store("--workers", "1", **variables)
+    assert [store.get("/store/cached/").status for _ in range(2)] == [201, 200]
+    report = manage(variables, "redis_report")
+    assert f"Redis for the cache, [::1]:{port}/0" in report.stdout, report.stderr
+    node.kill()
+
+
 def test_readiness_tells_of_a_primary_that_is_down_and_of_its_replacement(open_on_cluster, nodes):
     store = open_on_cluster()
     well = {"database": "ok", "cache": "ok", "queue": "ok"}
@@ -237,6 +255,22 @@ def test_readiness_tells_of_a_primary_that_is_down_and_of_its_replacement(open_o
     with killed(nodes.primary_of(FAMILY)):
         assert store.get("/readyz").json == {**well, "cache": "down"}
         wait_for(lambda: store.get("/readyz").json == well, FAILOVER_SECONDS + NOISE_SECONDS)
+
+
+def test_readiness_does_not_wait_for_node_after_node(open_on_cluster, nodes, books):
+    store = open_on_cluster()
+    serve_hits(store)
+    with ExitStack() as stack:
+        for node in nodes.all:
+            stack.enter_context(hung(node))
+        answers, seconds = [], []
+        for _ in range(8):
+            began = time.monotonic()
+            answers.append(store.get("/readyz"))
+            seconds.append(time.monotonic() - began)
+    assert [(answer.status, answer.json["cache"]) for answer in answers] == [(200, "down")] * 8
+    # Only the first request of each process waits, and for one server.
+    assert sum(seconds) < WORKERS * CACHE_BUDGET_SECONDS + NOISE_SECONDS / 2
 
 
 # --- Nodes die ------------------------------------------------------------------------------------
@@ -272,7 +306,7 @@ def test_nothing_is_refused_or_old_while_a_primary_is_replaced(
             began = time.monotonic()
             wait_for(traffic.is_without_hits, 10)
             wait_for(lambda: replica.role() == "master", 20)
-            traffic.wait_for_hits()
+            serve_hits(store)
             seconds = time.monotonic() - began
             time.sleep(1)
         time.sleep(2)  # A primary that was hung hears that it is none any more.
@@ -281,7 +315,21 @@ def test_nothing_is_refused_or_old_while_a_primary_is_replaced(
     assert seconds < FAILOVER_SECONDS + NOISE_SECONDS
     # The first requests of each process meet the fault; then none asks Redis before it is back.
     assert slowest_milliseconds(traffic) < 1000 * (CACHE_BUDGET_SECONDS + NOISE_SECONDS / 10)
-    assert max(sockets(store, node) for node in nodes.all) <= THREADS + 1
+    for node in nodes.all:
+        assert max(store.sockets(node.port).values(), default=0) <= THREADS + 1
+
+
+@contextmanager
+def replication_cut(primary: Node, replica: Node) -> Iterator[None]:
+    """What `primary` is told meanwhile dies with it; its replica takes over, and has the generation."""
+    wait_for(lambda: replica_has(replica, GENERATION))
+    with hung(replica):
+        primary.redis.client_kill_filter(_type="replica")
+        yield
+        assert not primary.redis.exists(GENERATION)
+        primary.executor.kill()
+    wait_for(lambda: replica.role() == "master", 20)
+    assert replica.redis.exists(GENERATION)
 
 
 @pytest.mark.parametrize("afterwards", ["stays away", "is back as a replica before anybody asks"])
@@ -291,23 +339,31 @@ def test_an_invalidation_that_died_with_its_primary_is_made_up_for(
     store = open_on_cluster()
     serve_hits(store)
     primary = nodes.primary_of(FAMILY)
-    replica = nodes.replica_of(primary)
-    vouching = f"{settings.PROJECT_NAME}:0:{FAMILY}:generation"
-    wait_for(lambda: replica_has(replica, vouching))
-    with hung(replica):
-        primary.redis.client_kill_filter(_type="replica")
+    with replication_cut(primary, nodes.replica_of(primary)):
         assert reprice(store, editor, books[0], 77) == 200
-        assert not primary.redis.exists(vouching)
-        primary.executor.kill()
-    wait_for(lambda: replica.role() == "master", 20)
     if afterwards != "stays away":
         primary.executor.start()
         wait_for(lambda: primary.role() == "slave")
-    assert replica.redis.exists(vouching)  # The write has been forgotten here.
 
     assert {prices(answer)[0] for answer in ask_at_once(store)} == {77}
-    wait_for(lambda: all(map(is_hit, ask_at_once(store))))
+    serve_hits(store)
     assert {prices(answer)[0] for answer in ask_at_once(store)} == {77}
+
+
+def test_a_process_that_opens_after_a_failover_trusts_nothing_from_before(
+    open_on_cluster, nodes, editor, books
+):
+    idle = open_on_cluster()
+    serve_hits(idle)
+    primary = nodes.primary_of(FAMILY)
+    with replication_cut(primary, nodes.replica_of(primary)):
+        assert reprice(idle, editor, books[0], 77) == 200
+    new = open_on_cluster(**PATIENCE)
+    answers = [answer for _ in range(3) for answer in ask_at_once(new)]
+    assert {prices(answer)[0] for answer in answers} == {77}
+    serve_hits(new)
+    assert {prices(answer)[0] for answer in ask_at_once(new)} == {77}
+    assert complaints(new.log) == []
 
 
 @pytest.mark.parametrize("count", [1, 6])
@@ -321,7 +377,7 @@ def test_a_store_that_starts_while_nodes_hang_is_not_held_up(count, open_on_clus
         # Only who asks first in a process looks for the servers.
         most = 1000 * CACHE_BUDGET_SECONDS * (count + NOISE_SECONDS / 10)
         assert max(map(cache_milliseconds, answers)) < most
-    wait_for(lambda: all(map(is_hit, ask_at_once(store))), 20)
+    serve_hits(store, 20)
 
 
 def test_a_cluster_without_its_majority_is_left_alone_at_once(
@@ -350,7 +406,7 @@ def test_a_cluster_without_its_majority_is_left_alone_at_once(
 def test_nothing_is_refused_or_old_while_slots_move(open_on_cluster, nodes, editor, books):
     store = open_on_cluster(**PATIENCE)
     serve_hits(store)
-    with Traffic(store, editor, books[:1]) as traffic:
+    with Traffic(store, editor, books[:1]) as traffic, Visitors(store, "/shop/") as visitors:
         for limit in range(1, 40):
             store.get(f"/store/cached/?limit={limit}")
         for key in (FAMILY, session_key(editor), FAMILY):
@@ -360,6 +416,7 @@ def test_nothing_is_refused_or_old_while_slots_move(open_on_cluster, nodes, edit
             time.sleep(1)
     traffic.assert_all_answered()
     assert traffic.late_reads() == []
+    assert visitors.failures == []
     serve_hits(store)
     assert "left alone" not in store.log.read_text()  # It was no outage.
 
@@ -367,8 +424,9 @@ def test_nothing_is_refused_or_old_while_slots_move(open_on_cluster, nodes, edit
 # --- What they have in common ---------------------------------------------------------------------
 
 
-def serve_hits(store: StoreProcess) -> None:
-    wait_for(lambda: all(map(is_hit, ask_at_once(store))))
+def serve_hits(store: StoreProcess, seconds: float = 10) -> None:
+    """Return once every worker serves hits."""
+    wait_for(lambda: all(map(is_hit, ask_at_once(store))), seconds)
 
 
 def slowest_milliseconds(traffic: Traffic) -> float:
@@ -391,17 +449,6 @@ def replica_has(replica: Node, key: str) -> bool:
     with Redis(port=replica.port, password=PASSWORD, single_connection_client=True) as redis:
         redis.readonly()
         return bool(redis.exists(key))
-
-
-def sockets(store: StoreProcess, node: Node) -> int:
-    """Return how many sockets to `node`, in whatever state, that process of `store` has that has most."""
-    master = psutil.Process(store.process.pid)
-    return max(
-        sum(
-            1 for one in process.net_connections("tcp") if one.raddr and one.raddr.port == node.port
-        )
-        for process in [master, *master.children()]
-    )
 
 
 def manage(variables: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
