@@ -12,6 +12,7 @@ from django.test import Client
 
 from store.models import Product
 from tests.processes import Answer, Server
+from tests.waiting import wait_for
 
 CSRF_TOKEN = "x" * 32
 
@@ -34,6 +35,11 @@ def prices(answer: Answer) -> list[int | None]:
 
 def is_hit(answer: Answer) -> bool:
     return answer.headers["Cache-Status"].startswith("store; hit")
+
+
+def serve_hits(store: Server, seconds: float = 10) -> None:
+    """Return once every worker serves hits, which it has to within `seconds`."""
+    wait_for(lambda: all(map(is_hit, ask_at_once(store))), seconds)
 
 
 def cache_milliseconds(answer: Answer) -> float:

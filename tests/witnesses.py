@@ -17,7 +17,6 @@ from django.test import Client
 from store.models import Product
 from tests.processes import Server
 from tests.visitors import cache_milliseconds, is_hit, prices, reprice
-from tests.waiting import wait_for
 
 READ_PAUSE_SECONDS = 0.01
 WRITE_PAUSE_SECONDS = 0.1
@@ -206,11 +205,6 @@ class Traffic:
     def is_without_hits(self) -> bool:
         """Say whether nobody has been served from the cache for a while."""
         return not self.hits_since(time.monotonic() - NO_HITS_SECONDS)
-
-    def wait_for_hits(self, seconds: float = 10) -> None:
-        """Return once somebody has been served from the cache who asked from now on."""
-        now = time.monotonic()
-        wait_for(lambda: self.hits_since(now), seconds)
 
     def late_reads(self, bound_seconds: float = 0.0) -> list[LateRead]:
         return late_reads(self.reads, self.writes, bound_seconds)

@@ -32,9 +32,9 @@ from tests.visitors import (
     cache_milliseconds,
     complaints,
     cookies,
-    is_hit,
     prices,
     reprice,
+    serve_hits,
 )
 from tests.waiting import wait_for
 from tests.witnesses import Traffic, Visitors
@@ -394,7 +394,7 @@ def test_a_cluster_without_its_majority_is_left_alone_at_once(
         wait_for(traffic.is_without_hits, FAILOVER_SECONDS + NOISE_SECONDS)
         time.sleep(2)
         stack.close()
-        traffic.wait_for_hits(20)
+        serve_hits(store, 20)
     traffic.assert_all_answered()
     assert traffic.late_reads(FOUND_AGAIN_SECONDS) == []
     assert slowest_milliseconds(traffic) < 1000 * (CACHE_BUDGET_SECONDS + NOISE_SECONDS / 10)
@@ -412,7 +412,7 @@ def test_nothing_is_refused_or_old_while_slots_move(open_on_cluster, nodes, edit
         for key in (FAMILY, session_key(editor), FAMILY):
             target = nodes.move_slot(key, pause_seconds=0.03)
             wait_for(lambda key=key, target=target: nodes.primary_of(key) is target)
-            traffic.wait_for_hits()
+            serve_hits(store)
             time.sleep(1)
     traffic.assert_all_answered()
     assert traffic.late_reads() == []
@@ -422,11 +422,6 @@ def test_nothing_is_refused_or_old_while_slots_move(open_on_cluster, nodes, edit
 
 
 # --- What they have in common ---------------------------------------------------------------------
-
-
-def serve_hits(store: StoreProcess, seconds: float = 10) -> None:
-    """Return once every worker serves hits."""
-    wait_for(lambda: all(map(is_hit, ask_at_once(store))), seconds)
 
 
 def slowest_milliseconds(traffic: Traffic) -> float:

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from store.caching.outage import RETRY_SECONDS
 from tests.scale.cluster_nodes import NODE_TIMEOUT_SECONDS, Nodes, Place
-from tests.visitors import ask_at_once, is_hit
+from tests.visitors import serve_hits
 from tests.waiting import wait_for
 from tests.witnesses import Traffic
 
@@ -63,7 +63,7 @@ def test_a_primary_behind_a_broken_line_serves_nobody_what_is_old(nodes, open_st
     variables["SECRET_KEY"] = settings.SECRET_KEY
     store, other = (open_store("--workers", "2", "--threads", "4", **variables) for _ in range(2))
     for one in (store, other):
-        wait_for(lambda one=one: all(map(is_hit, ask_at_once(one))))
+        serve_hits(one)
     behind = nodes.primary_of(FAMILY)
     assert behind is nodes.all[2]
     replica = nodes.replica_of(behind)
@@ -72,11 +72,11 @@ def test_a_primary_behind_a_broken_line_serves_nobody_what_is_old(nodes, open_st
         set_bus("down")
         wait_for(lambda: replica.role() == "master", 20 * NODE_TIMEOUT_SECONDS)
         assert behind.role() == "master"  # It has not heard of it.
-        traffic.wait_for_hits()
+        serve_hits(store)
         time.sleep(1)
         set_bus("up")
         wait_for(lambda: behind.role() == "slave", 20 * NODE_TIMEOUT_SECONDS)
-        traffic.wait_for_hits()
+        serve_hits(store)
         time.sleep(1)
     traffic.assert_all_answered()
     assert traffic.late_reads(2 * RETRY_SECONDS) == []
