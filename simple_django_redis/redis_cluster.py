@@ -32,7 +32,7 @@ def cluster_url(nodes: list[str]) -> str:
     """
     first, *others = map(urlsplit, nodes)
     if first.path.strip("/") not in ("", "0"):
-        raise ValueError(f"a cluster has database 0 only, not {first.path.strip('/')}")
+        raise ValueError("a cluster has no database but 0")
     netloc = ",".join([first.netloc, *(other.netloc.rpartition("@")[2] for other in others)])
     return urlunsplit((f"{first.scheme}+cluster", netloc, first.path, first.query, ""))
 

@@ -1,13 +1,13 @@
 """Check the URLs of Redis servers and join REDIS_PASSWORD to them."""
 
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlunsplit
 
 import redis
 
 from simple_django_redis.redis_cluster import SCHEMES as CLUSTER_SCHEMES
 from simple_django_redis.redis_cluster import cluster_url, node_urls
 from store import primary_connections
-from store.server_urls import split
+from store.server_urls import host_and_port, split
 
 ONE_SERVER = ("redis", "rediss", "unix")
 SCHEMES = (*ONE_SERVER, *primary_connections.SCHEMES)
@@ -16,7 +16,8 @@ SCHEMES = (*ONE_SERVER, *primary_connections.SCHEMES)
 def redis_url(url: str, password: str, name: str = "REDIS_URL") -> str:
     """Return `url` with `password` in it, unless it has one; "" stays "".
 
-    Raises ValueError, beginning with the variable's `name`, for a URL that redis-py could not use.
+    Raises ValueError, beginning with the variable's `name`, for a URL that redis-py could not use. What
+    is wrong is not repeated: where an @ has been forgotten it is the password.
     """
     if not url:
         return ""
@@ -39,22 +40,20 @@ def with_options(url: str, **options: object) -> str:
 def _checked(url: str, password: str) -> str:
     if nodes := node_urls(url):
         return cluster_url([_checked(node, password) for node in nodes])
-    parts = split(url) if primary_connections.is_of_sentinels(url) else urlsplit(url)
+    parts = split(url)
     if parts.scheme not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in (*SCHEMES, *CLUSTER_SCHEMES))
-        raise ValueError(f'unknown scheme "{parts.scheme}"; known are {known}')
+        raise ValueError(f"it begins with none of {known}")
     if parts.scheme == "unix":
         if not parts.path:
             raise ValueError("unix:// needs the path of a socket")
     elif primary_connections.is_of_sentinels(url):
         options = primary_connections.parse(url)
         options.pop("connection_class")(**options)  # Checks what only TLS knows; opens nothing.
-    elif not parts.hostname:
-        raise ValueError("the host is missing")
-    elif not parts.path.strip("/").isdecimal() and parts.path.strip("/"):
-        raise ValueError(f'the database is a number, not "{parts.path.strip("/")}"')
-    elif parts.port == 0:
-        raise ValueError("the port is not a number from 1 to 65535")
+    else:
+        host_and_port(parts.netloc)
+        if not (parts.path.strip("/") or "0").isdecimal():
+            raise ValueError("the database is not a number")
     if password and not parts.password:
         host = parts.netloc.rpartition("@")[2]
         netloc = f"{parts.username or ''}:{quote(password, safe='')}@{host}"

@@ -20,13 +20,11 @@ class Host(NamedTuple):
 
 
 def replica_host(value: str) -> Host:
-    """Parse a host or host:port."""
+    """Parse a host or host:port; whatever else it is, which may be a password, is not repeated."""
     found = HOST.fullmatch(value.strip())
     port = int(found["port"]) if found and found["port"] else None
     if not found or not (port is None or 1 <= port <= 65535):
-        raise EnvError(
-            f'MYSQL_REPLICA_HOST: "{value}" is not a host like db2, db2:3307 or [::1]:3307'
-        )
+        raise EnvError("MYSQL_REPLICA_HOST: each is a host like db2, db2:3307 or [::1]:3307")
     return Host(found["address"] or found["name"], port)
 
 

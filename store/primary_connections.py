@@ -6,12 +6,12 @@ does not wait for a free connection, and which asks the sentinels while a reques
 """
 
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from redis.connection import Connection, SSLConnection, parse_url
 
 from store.sentinels import Address, PrimaryChanged, Service, primary_of
-from store.server_urls import split
+from store.server_urls import host_and_port, split
 
 SCHEMES = ("redis+sentinel", "rediss+sentinel")
 DEFAULT_PORT = 26379
@@ -62,12 +62,13 @@ def parse(url: str) -> dict[str, Any]:
     ValueError for a URL that is not like that.
     """
     parts = split(url)
-    credentials, _, hosts = parts.netloc.rpartition("@")
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    sentinels = tuple(_address(f"{credentials}{at}{host}") for host in hosts.split(","))
     name, _, database = parts.path.strip("/").partition("/")
     if not name:
         raise ValueError("the name of the primary is missing: redis+sentinel://HOST:PORT/NAME/DB")
     if not (database or "0").isdecimal():
-        raise ValueError(f'the database is a number, not "{database}"')
+        raise ValueError("the database is not a number")
     scheme = parts.scheme.removesuffix("+sentinel")
     options: dict[str, Any] = parse_url(f"{scheme}://{credentials}@-/{database}?{parts.query}")
     of_sentinels = {
@@ -78,7 +79,7 @@ def parse(url: str) -> dict[str, Any]:
     of_sentinels |= {key: value for key, value in options.items() if key.startswith("ssl_")}
     service = Service(
         unquote(name),
-        tuple(_address(host) for host in hosts.split(",")),
+        sentinels,
         tuple(of_sentinels.items()),
         uses_tls=scheme == "rediss",
     )
@@ -87,8 +88,6 @@ def parse(url: str) -> dict[str, Any]:
     return options | {"connection_class": kind, "service": service}
 
 
-def _address(host: str) -> Address:
-    parts = urlsplit(f"//{host}")
-    if not parts.hostname or parts.port == 0:
-        raise ValueError(f'"{host}" is not HOST:PORT of a sentinel')
-    return parts.hostname, parts.port or DEFAULT_PORT
+def _address(netloc: str) -> Address:
+    host, port = host_and_port(netloc)
+    return host, port or DEFAULT_PORT

@@ -111,6 +111,33 @@ def test_a_wrong_value_stops_gunicorn_with_one_line_that_names_it(name, value):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MYSQL_REPLICA_HOST", "store:hunter2@db2"),
+        ("MYSQL_REPLICA_HOST", "db2:hunter2"),
+        ("REDIS_URL", "redis://:hunter2"),
+        ("REDIS_URL", "redis://store:hunter2/0"),
+        ("REDIS_URL", "redis://store:6379/hunter2@h1/0"),
+        ("REDIS_URL", "redis://[hunter2]@h1"),
+        ("REDIS_URL", "hunter2:6379"),
+        ("REDIS_URL", "redis+sentinel://:hunter2,h1,h2/primary/0"),
+        ("REDIS_URL", "redis+sentinel://store:hunter2,h1,h2/primary/0"),
+        ("REDIS_URL", "redis+sentinel://[hunter2],h1,h2/primary/0"),
+        ("REDIS_URL", "redis+sentinel://store:a/hunter2/b@h1,h2/primary/0"),
+        ("REDIS_URL", "redis+cluster://:hunter2,h1,h2/0"),
+        ("REDIS_URL", "redis+cluster://h1:hunter2,h2/0"),
+        ("REDIS_URL", "redis+cluster://store:6379/hunter2@h1,h2/0"),
+    ],
+)
+def test_a_wrong_value_is_not_repeated_where_it_may_be_a_password(name, value):
+    stopped = manage("check", SECRET_KEY="x" * 50, MYSQL_HOST="db", **{name: value})
+    assert stopped.returncode == 1
+    assert stopped.stderr.startswith(f"Cannot start: {name}")
+    assert stopped.stderr.count("\n") == 1
+    assert "hunter2" not in stopped.stderr
+
+
+@pytest.mark.parametrize(
     ("name", "value"), [("MYSQL_HOST", "db"), ("REDIS_URL", "redis://cache:6379/0")]
 )
 def test_the_secret_key_is_required_with_servers_of_ones_own(name, value):
