@@ -62,6 +62,8 @@ class Primary:
         self._thread: threading.Thread | None = None
         self._confirmed_at = self._used_at = float("-inf")
         self._sentinels = [_Sentinel(self.service, at) for at in self.service.sentinels]
+        self._said = dict.fromkeys(self.service.sentinels, "not asked yet")
+        self._told_of_no_majority = False
 
     def address(self, wait_seconds: float) -> Address:
         """Return where the primary is; raises ConnectionError if no majority says so in time."""
@@ -70,9 +72,7 @@ class Primary:
             with self._changed:
                 self._start_thread()
                 if not self._changed.wait_for(self._is_confirmed, wait_seconds):
-                    raise RedisConnectionError(
-                        f"no majority of the sentinels says where {self.service.name!r} is"
-                    )
+                    raise RedisConnectionError(self._no_majority())
         assert self.address_known  # noqa: S101  # It has been confirmed.
         return self.address_known
 
@@ -90,6 +90,11 @@ class Primary:
             asked_at = time.monotonic()
             if found := self._ask():
                 self._confirm(*found, asked_at)
+                self._told_of_no_majority = False
+            elif not (self._is_confirmed() or self._told_of_no_majority):
+                # Who waits for the answer gives up before all sentinels have said what is wrong.
+                logger.warning("%s", self._no_majority())
+                self._told_of_no_majority = True
             time.sleep(POLL_SECONDS)
         for sentinel in self._sentinels:
             sentinel.disconnect()
@@ -102,16 +107,22 @@ class Primary:
         for sentinel in list(self._sentinels):
             try:
                 address, epoch = sentinel.ask()
-            except (RedisError, OSError):
+            except (RedisError, OSError) as error:
+                self._said[sentinel.at] = str(error)
                 sentinel.disconnect()
                 self._sentinels.remove(sentinel)
                 self._sentinels.append(sentinel)  # The next time it is asked last, if at all.
                 continue
+            self._said[sentinel.at] = f"at {address[0]}:{address[1]}"
             votes[address] += 1
             epochs[address] = max(epoch, epochs.get(address, 0))
             if votes[address] == majority:
                 return address, _digest(address, epochs[address])
         return None
+
+    def _no_majority(self) -> str:
+        said = "; ".join(f"{host}:{port}: {text}" for (host, port), text in self._said.items())
+        return f"no majority of the sentinels says where {self.service.name!r} is ({said})"
 
     def _confirm(self, address: Address, epoch: str, asked_at: float) -> None:
         if epoch != self.epoch:
@@ -138,7 +149,7 @@ class _Sentinel:
 
     def __init__(self, service: Service, address: Address) -> None:
         kind = SSLConnection if service.uses_tls else Connection
-        host, port = address
+        host, port = self.at = address
         self._name = service.name
         self._connection: Any = kind(
             host=host,

@@ -216,10 +216,18 @@ class Sentinels:
     """A primary, two replicas and three sentinels, which make one of these the primary if need be."""
 
     def __init__(
-        self, replicas: int = 2, sentinels: int = 3, certificate: Path | None = None
+        self,
+        replicas: int = 2,
+        sentinels: int = 3,
+        certificate: Path | None = None,
+        sentinel_password: str | None = None,
     ) -> None:
-        """With a `certificate`, whose key is beside it, all of them speak TLS alone."""
-        self._certificate = certificate
+        """With a `certificate`, whose key is beside it, all of them speak TLS alone.
+
+        With a `sentinel_password` the sentinels want it, from each other as well, and know a user `store`
+        who has the same and may ask nothing but what a store asks.
+        """
+        self._certificate, self._sentinel_password = certificate, sentinel_password
         first = self._start_redis()
         self.servers = {first.port: first}
         for _ in range(replicas):
@@ -250,6 +258,9 @@ class Sentinels:
             f"sentinel down-after-milliseconds {NAME} {DOWN_AFTER_SECONDS * 1000}",
             f"sentinel failover-timeout {NAME} 10000",
         ]
+        if secret := self._sentinel_password:
+            may = "+sentinel|get-master-addr-by-name +sentinel|master"
+            lines += [f"requirepass {secret}", f"user store on >{secret} -@all {may}"]
         file.write_text("\n".join(lines) + "\n")
         options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(file.parent)]
         command = [redis_binary(), str(file), "--sentinel", *options, *self._tls(port)]
@@ -275,7 +286,7 @@ class Sentinels:
         return Redis(host="127.0.0.1", port=port, password=password, socket_timeout=2, **tls)
 
     def ask_sentinel(self, port: int) -> Redis:
-        return self.client(port, password=None)
+        return self.client(port, password=self._sentinel_password)
 
     def primary_port(self) -> int:
         """Return where the primary is, says a majority of those sentinels that answer."""

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -18,7 +19,7 @@ from store import redis_survey
 from store.connections import make_pool, primary_epoch, when_primary_changes
 from store.keys import PRODUCT_LIST, UNVERSIONED, generation_key
 from tests.processes import StoreProcess, WorkerProcess
-from tests.scale.servers import NAME, Sentinels, stopped
+from tests.scale.servers import NAME, PASSWORD, Sentinels, stopped
 from tests.visitors import (
     ask_at_once,
     cache_milliseconds,
@@ -315,14 +316,32 @@ def test_a_store_that_opens_without_sentinels_serves_and_finds_them_later(open_o
     assert wait_for(lambda: all_hit(store, BEFORE)) < HITS_AGAIN_SECONDS + NOISE_SECONDS
 
 
-def test_all_of_it_can_speak_tls(tmp_path):
-    certificate = tmp_path / "certificate.pem"
+def make_certificate(folder: Path) -> Path:
+    """Return a certificate for 127.0.0.1, whose key is beside it, that nobody has signed but itself."""
+    folder.mkdir()
+    certificate = folder / "certificate.pem"
     subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
-    command += ["-keyout", str(tmp_path / "key.pem"), "-out", str(certificate)]
+    command += ["-keyout", str(folder / "key.pem"), "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
+    return certificate
+
+
+def why_not(url: str) -> str:
+    """Return what a client is told that cannot learn where the primary is."""
+    pool = make_pool(url, socket_connect_timeout=5)
+    with Redis(connection_pool=pool) as redis, pytest.raises(RedisError) as error:
+        redis.ping()
+    return str(error.value)
+
+
+def test_all_of_it_can_speak_tls(tmp_path):
+    certificate = make_certificate(tmp_path / "used")
+    another = make_certificate(tmp_path / "another")
     servers = Sentinels(certificate=certificate)
     try:
+        mistrusted = why_not(servers.url.replace(str(certificate), str(another)))
+        assert mistrusted.count("certificate verify failed") == len(servers.sentinels)
         first = servers.primary_port()
         with Redis(connection_pool=make_pool(servers.url)) as redis:
             assert redis.info("server")["tcp_port"] == first
@@ -332,6 +351,44 @@ def test_all_of_it_can_speak_tls(tmp_path):
             assert redis.info("replication")["role"] == "master"
     finally:
         servers.close()
+
+
+@pytest.mark.parametrize("who", ["", "&sentinel_username=store"])
+def test_sentinels_can_have_a_password_of_their_own(who):
+    password = "of-the-sentinels"
+    servers = Sentinels(sentinel_password=password)
+    try:
+        url = f"{servers.url}?sentinel_password={password}{who}"
+        with Redis(connection_pool=make_pool(url)) as redis:
+            first = servers.primary_port()
+            assert redis.info("server")["tcp_port"] == first
+            servers.kill(first)
+            servers.wait_for_another(first)
+            wait_for(lambda: answers(redis))
+        assert why_not(servers.url).count("Authentication required") == len(servers.sentinels)
+        refused = why_not(url.replace(password, "hunter2"))
+        assert refused.count("invalid username-password pair") == len(servers.sentinels)
+        assert "hunter2" not in refused
+    finally:
+        servers.close()
+
+
+def test_why_the_primary_is_not_found_is_told_of_each_sentinel(servers, caplog):
+    wrong = why_not(servers.url.replace(NAME, "another"))
+    assert "'another'" in wrong
+    for sentinel in servers.sentinels:
+        assert f"127.0.0.1:{sentinel.port}: No such master with that name" in wrong
+    closed, hung, ready = servers.sentinels
+    closed.kill()
+    with stopped(hung):
+        halved = why_not(servers.url)
+    assert PASSWORD not in halved
+    assert f"127.0.0.1:{closed.port}: Error 111" in halved
+    assert f"127.0.0.1:{hung.port}: Timeout" in halved
+    assert f"127.0.0.1:{ready.port}: at 127.0.0.1:{servers.primary_port()}" in halved
+    told = [one for one in caplog.messages if "no majority" in one]
+    assert ["'another'" in one for one in told] == [True, False]  # Once each, in several rounds.
+    assert f"127.0.0.1:{closed.port}: Error 111" in told[1]
 
 
 def answers(redis: Redis) -> bool:
