@@ -41,7 +41,11 @@ class StoreWorker(Worker):
 
     def work(self, *args: Any, **options: Any) -> bool:
         """Do jobs until asked to stop; raises RedisError if it is Redis that ends it."""
-        worked = super().work(*args, **options)
+        try:
+            worked = super().work(*args, **options)
+        finally:
+            if self.pubsub_thread:  # RQ leaves it, and its connection, where Redis cannot be told.
+                self.pubsub_thread.stop()
         is_bounded = any(options.get(name) for name in ("burst", "max_jobs", "max_idle_time"))
         if not (is_bounded or self.asked_to_stop):
             raise RedisError("the worker ended in the middle of a job")
