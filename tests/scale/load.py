@@ -18,12 +18,16 @@ from tests.visitors import CSRF_TOKEN, cookies
 
 @dataclass(frozen=True)
 class Ask:
-    """A request, and the statuses that are right for it."""
+    """A request, and the statuses that are right for it.
+
+    What is `refusable` may be answered 503 with Retry-After as well, which is noted apart from failures.
+    """
 
     method: str
     path: str
     body: str | None = None
     right: tuple[int, ...] = (200, 201)
+    refusable: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Visitor:
     pause_seconds: float = 0.01
     done: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
+    refusals: list[Failure] = field(default_factory=list)
 
     def visit_until(self, ended: threading.Event) -> None:
         while not ended.is_set():
@@ -63,17 +68,20 @@ class Visitor:
 
     def _send(self, connection: HTTPConnection, ask: Ask) -> None:
         started = time.monotonic()
+        is_refused = False
         try:
             connection.request(ask.method, ask.path, ask.body, self.headers)
             response = connection.getresponse()
             response.read()
             why = "" if response.status in ask.right else f"status {response.status}"
+            is_refused = response.status == 503 and "Retry-After" in response.headers
         except (OSError, HTTPException) as error:
             connection.close()
             why = repr(error)
         self.done[ask.method] += 1
         if why:
-            self.failures.append(Failure(ask, why, started, time.monotonic()))
+            noted_in = self.refusals if ask.refusable and is_refused else self.failures
+            noted_in.append(Failure(ask, why, started, time.monotonic()))
 
 
 class Load:
@@ -99,6 +107,10 @@ class Load:
     @property
     def failures(self) -> list[Failure]:
         return [failure for one in self.visitors for failure in one.failures]
+
+    @property
+    def refusals(self) -> list[Failure]:
+        return [refusal for one in self.visitors for refusal in one.refusals]
 
     @property
     def done(self) -> Counter[str]:

@@ -6,21 +6,28 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from itertools import cycle, repeat
 from pathlib import Path
+from urllib.parse import urlencode
 
 import psutil
 import pytest
 from django.conf import settings
+from django.test import Client
 from redis import Redis
 from redis.exceptions import RedisError
 
 from store import redis_survey
 from store.connections import make_pool, primary_epoch, when_primary_changes
 from store.keys import PRODUCT_LIST, UNVERSIONED, generation_key
-from tests.processes import StoreProcess, WorkerProcess
+from store.models import Product, Transfer
+from tests.processes import Answer, StoreProcess, WorkerProcess
+from tests.scale.load import Ask, Load, Visitor, signed_in_headers
 from tests.scale.servers import NAME, PASSWORD, Sentinels, stopped
 from tests.visitors import (
+    CSRF_TOKEN,
     ask_at_once,
     cache_milliseconds,
     complaints,
@@ -42,6 +49,13 @@ LAG_SECONDS = 0.1
 HITS_AGAIN_SECONDS = 5  # the promise: so long after the new primary
 NOISE_SECONDS = 2  # what a busy machine may add where a test is not about that promise
 BEFORE, AFTER = [1000, 2000, None], [77, 2000, None]
+# RQ waits so long for an answer to what waits for jobs: 20 s; then the worker begins anew.
+WORKER_AGAIN_SECONDS = 40
+# Nobody works on an import for a minute; then it is enqueued again, once RQ's scheduler has got
+# the lock of one that is gone, which takes another minute; then it has to be done.
+UNDER_WAY_AGAIN_SECONDS = 240
+FAILOVERS = 6
+ROWS = 60_000  # of an import that takes some seconds
 GENERATION = f"{settings.PROJECT_NAME}:{UNVERSIONED}:{generation_key(PRODUCT_LIST)}"
 
 
@@ -62,6 +76,64 @@ def open_on(open_store, servers) -> Callable[..., StoreProcess]:
     return open_one
 
 
+def visitors_of(store: StoreProcess, editor: Client, book: Product) -> list[Visitor]:
+    """Return visitors of all that does without Redis meanwhile, and of what may be refused."""
+    signed_in = signed_in_headers(editor)
+    pages = ["/store/", f"/store/products/{book.pk}/", "/store/cached/?min_price=20", "/shop/"]
+    staff = ["/admin/", "/store/exports/", f"/shop/{book.pk}/"]
+    of_redis = [
+        Ask("PUT", f"/store/basket/{book.pk}/", '{"quantity": 3}', refusable=True),
+        Ask("GET", "/store/basket/", refusable=True),
+        Ask("GET", "/store/jobs/nobody-knows/", right=(404,), refusable=True),
+    ]
+    export = Ask("POST", "/store/exports/", right=(202,), refusable=True)
+    form = {"username": "editor", "password": "secret", "csrfmiddlewaretoken": CSRF_TOKEN}
+    sign_in = Ask("POST", "/admin/login/", urlencode(form), (302,), refusable=True)
+    of_forms = {
+        "Cookie": f"csrftoken={CSRF_TOKEN}",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    return [
+        Visitor(store, cycle([Ask("GET", path) for path in pages]), {}),
+        Visitor(store, cycle([Ask("GET", path) for path in staff]), signed_in, pause_seconds=0.05),
+        Visitor(store, cycle(of_redis), signed_in, pause_seconds=0.05),
+        Visitor(store, repeat(export), signed_in, pause_seconds=0.5),
+        Visitor(store, repeat(sign_in), of_forms, pause_seconds=1),
+    ]
+
+
+def workers_of(store: StoreProcess) -> list[psutil.Process]:
+    return psutil.Process(store.process.pid).children()
+
+
+def wait_for_hits_of_every_worker(store: StoreProcess, log_read: int) -> None:
+    """Return once each worker has logged where the primary is, past `log_read`, and served a hit."""
+    left = {worker.pid for worker in workers_of(store)}
+    assert len(left) == WORKERS
+
+    def is_told(pid: int) -> bool:
+        return f"[{pid}] {NAME!r} is at" in store.log.read_text()[log_read:]
+
+    wait_for(lambda: all(map(is_told, left)))
+    while left:
+        with closing(HTTPConnection(store.address, store.port, timeout=30)) as connection:
+            connection.request("GET", "/store/cached/")
+            response = connection.getresponse()
+            if is_hit(Answer(response.status, response.headers, response.read())):
+                left -= {worker_at(store, connection)}
+
+
+def worker_at(store: StoreProcess, connection: HTTPConnection) -> int:
+    """Return the process that has the other end of a connection that is kept open."""
+    port = connection.sock.getsockname()[1]
+    [found] = [
+        worker.pid
+        for worker in workers_of(store)
+        if any(one.raddr and one.raddr.port == port for one in worker.net_connections("tcp"))
+    ]
+    return found
+
+
 def all_hit(store: StoreProcess, expected: list[int | None] | None = None) -> bool:
     answers = ask_at_once(store)
     assert {answer.status for answer in answers} <= {200, 201}
@@ -80,32 +152,42 @@ def serve_hits(store: StoreProcess, expected: list[int | None]) -> None:
 def test_a_primary_that_is_killed_or_hangs_costs_no_answer_and_no_freshness(
     copies, open_on, servers, editor, books
 ):
-    store = open_on(LOCAL_CACHE=copies, LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS))
+    store = open_on(
+        LOCAL_CACHE=copies, LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS), THROTTLE_LOGIN="1000/min"
+    )
     bad_moments = []  # Each from when it began until the sentinels had another primary.
-    with Traffic(store, editor, books) as traffic:
+    load = Load(visitors_of(store, editor, books[1]))
+
+    def pass_bad_moment(began: float, primary: int) -> None:
+        log_read = len(store.log.read_text())
+        servers.wait_for_another(primary)
+        switched_at = time.monotonic()
+        bad_moments.append((began, switched_at))
+        wait_for_hits_of_every_worker(store, log_read)
+        assert time.monotonic() - switched_at < HITS_AGAIN_SECONDS
+        time.sleep(HITS_AGAIN_SECONDS + 1)
+
+    with Traffic(store, editor, books) as traffic, load:
         time.sleep(2)
         first = servers.primary_port()
         began = time.monotonic()
         servers.kill(first)
-        servers.wait_for_another(first)
-        bad_moments.append((began, time.monotonic()))
-        time.sleep(HITS_AGAIN_SECONDS + 1)
+        pass_bad_moment(began, first)
         servers.servers[first].start()
         servers.wait_until_whole()
         second = servers.primary_port()
         began = time.monotonic()
         with stopped(servers.servers[second]):
-            servers.wait_for_another(second)
-            bad_moments.append((began, time.monotonic()))
-            time.sleep(HITS_AGAIN_SECONDS + 1)
+            pass_bad_moment(began, second)
         servers.wait_until_whole()  # The one that woke up has been told whose replica it is.
         time.sleep(1)
     traffic.assert_all_answered()
     assert len(traffic.reads) > 500
     assert len(traffic.writes) > 100
-    for _, switched_at in bad_moments:
-        first_hit = min(read.asked_at for read in traffic.hits_since(switched_at))
-        assert first_hit - switched_at < HITS_AGAIN_SECONDS
+    assert load.failures == []
+    refused = Counter(is_in_one(one.began_at, bad_moments) for one in load.refusals)
+    assert refused[True] > 0
+    assert refused[False] == 0
     assert late_in_good_moments(traffic, bad_moments, LAG_SECONDS if copies == "on" else 0) == []
     serve_hits(store, prices(store.get("/store/")))
     # The cache's threads, its listener, its recovery and its fills; the queue's; the sentinels.
@@ -125,11 +207,15 @@ def late_in_good_moments(
     return [
         late
         for late in traffic.late_reads(bound_seconds)
-        if not any(
-            began < late.read.asked_at < switched_at + HITS_AGAIN_SECONDS
-            for began, switched_at in bad_moments
-        )
+        if not is_in_one(late.read.asked_at, bad_moments)
     ]
+
+
+def is_in_one(moment: float, bad_moments: list[tuple[float, float]]) -> bool:
+    """Say whether it is between a failover's beginning and when hits are due again."""
+    return any(
+        began < moment < switched_at + HITS_AGAIN_SECONDS for began, switched_at in bad_moments
+    )
 
 
 def test_a_failover_that_is_asked_for_costs_no_answer_either(open_on, servers, editor, books):
@@ -149,6 +235,29 @@ def test_a_failover_that_is_asked_for_costs_no_answer_either(open_on, servers, e
     traffic.assert_all_answered()
     assert late_in_good_moments(traffic, bad_moments) == []
     serve_hits(store, prices(store.get("/store/")))
+
+
+def test_failovers_leak_no_connection(open_on, servers, editor, books):
+    """All threads use both pools at once during each, the cache's and the queue's."""
+    store = open_on()
+    basket = f"/store/basket/{books[0].pk}/"
+    asks = [Ask("PUT", basket, '{"quantity": 3}', refusable=True), Ask("GET", "/store/cached/")]
+    signed_in = signed_in_headers(editor)
+    after = []  # each failover: the sockets of the process that has most
+    for _ in range(FAILOVERS):
+        visitors = [Visitor(store, cycle(asks), signed_in, 1) for _ in range(2 * WORKERS * THREADS)]
+        with Load(visitors) as load:
+            time.sleep(1)
+            old = servers.primary_port()
+            fail_over(servers)
+            servers.wait_for_another(old)
+            time.sleep(HITS_AGAIN_SECONDS)
+        assert load.failures == []
+        serve_hits(store, BEFORE)
+        after.append(max(sockets(store, servers).values()))
+        servers.wait_until_whole()
+    # Some more threads may have come to use Redis at once, but not one with each failover.
+    assert after[-1] - after[0] < FAILOVERS - 1, after
 
 
 # --- What the new primary does not know -----------------------------------------------------------
@@ -404,35 +513,90 @@ def answers(redis: Redis) -> bool:
 @pytest.fixture
 def worker(transactional_db, servers, tmp_path) -> Iterator[WorkerProcess]:
     variables = {"REDIS_URL": servers.url, "SECRET_KEY": settings.SECRET_KEY}
+    variables |= {"CACHE_BUDGET_SECONDS": "0.25"}  # what users have, not the suite's patience
     started = WorkerProcess(tmp_path / "worker.log", (), variables)
     started.wait_until_listening()
     yield started
     started.close()
 
 
-@pytest.mark.parametrize("fail", ["killed", "hung"])
-def test_jobs_from_before_a_failover_are_done_after_it(
-    fail, open_on, servers, editor, books, worker
-):
-    store = open_on()
-    os.kill(worker.process.pid, signal.SIGSTOP)
-    for _ in range(3):
-        assert send(store, editor, "POST", "/store/exports/", "", "application/json") == 202
+def fail_primary(servers: Sentinels, how: str) -> int:
+    """Have the primary "killed" or "hung"; return its port once there is another one."""
     first = servers.primary_port()
-    with servers.client(first) as primary:
-        primary.set("later", "than the jobs")
-        assert primary.wait(2, 2000) == 2
-    if fail == "killed":
+    if how == "killed":
         servers.kill(first)
     else:
         os.kill(servers.servers[first].process.pid, signal.SIGSTOP)
     servers.wait_for_another(first)
+    return first
+
+
+def ask_for_export(store: StoreProcess, editor: Client) -> int:
+    return send(store, editor, "POST", "/store/exports/", "", "application/json")
+
+
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_jobs_from_before_a_failover_are_done_after_it(
+    how, open_on, servers, editor, books, worker
+):
+    store = open_on()
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    for _ in range(3):
+        assert ask_for_export(store, editor) == 202
+    with servers.primary() as primary:
+        primary.set("later", "than the jobs")
+        assert primary.wait(2, 2000) == 2
+    first = fail_primary(servers, how)
     os.kill(worker.process.pid, signal.SIGCONT)
     wait_for(lambda: states(store, editor) == ["done"] * 3, 60)
-    if fail == "hung":
+    if how == "hung":
         os.kill(servers.servers[first].process.pid, signal.SIGCONT)
-    assert send(store, editor, "POST", "/store/exports/", "", "application/json") == 202
+    assert ask_for_export(store, editor) == 202
     wait_for(lambda: states(store, editor) == ["done"] * 4, 60)
+
+
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_a_worker_that_waits_for_jobs_meanwhile_soon_does_them_again(
+    how, open_on, servers, editor, books, worker
+):
+    store = open_on()
+    fail_primary(servers, how)
+    wait_for(lambda: ask_for_export(store, editor) == 202, HITS_AGAIN_SECONDS)
+    wait_for(lambda: states(store, editor)[0] == "done", WORKER_AGAIN_SECONDS)
+
+
+def begin_import(store: StoreProcess, editor: Client, rows: int) -> Transfer:
+    """Upload products 1 to `rows`, each at the price of its id."""
+    lines = ["id,name,price", *(f"{n},Book {n},{n}" for n in range(1, rows + 1))]
+    part = 'Content-Disposition: form-data; name="file"; filename="products.csv"'
+    body = "\r\n".join(["--end", part, "", "\n".join(lines), "--end--", ""])
+    kind = "multipart/form-data; boundary=end"
+    assert send(store, editor, "POST", "/store/imports/", body, kind) == 202
+    return Transfer.objects.get()
+
+
+@pytest.mark.parametrize("how", ["killed", "hung"])
+def test_an_import_that_is_under_way_meanwhile_goes_on_where_it_was(
+    how, open_on, servers, editor, worker
+):
+    threads = psutil.Process(worker.process.pid).num_threads
+    transfer = begin_import(open_on(), editor, ROWS)
+
+    def now() -> Transfer:
+        transfer.refresh_from_db()
+        return transfer
+
+    wait_for(lambda: now().rows_done > 0)
+    threads_before = threads()
+    fail_primary(servers, how)
+    assert 0 < now().rows_done < ROWS
+    wait_for(lambda: now().state == "done", UNDER_WAY_AGAIN_SECONDS)
+    assert transfer.attempt > 1
+    assert transfer.rows_done == ROWS
+    products = Product.objects.order_by("pk").values_list("pk", "name", "price")
+    assert list(products) == [(n, f"Book {n}", n) for n in range(1, ROWS + 1)]
+    # What listened to the one that is gone ends, some time after a worker has begun anew.
+    wait_for(lambda: threads() <= threads_before, 90)
 
 
 def states(store: StoreProcess, editor) -> list[str]:
