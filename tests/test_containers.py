@@ -14,7 +14,7 @@ import requests
 from django.conf import settings
 
 from tests import container
-from tests.manifests import BASE, EXAMPLE, variables
+from tests.manifests import BASE, EXAMPLE, pods, variables
 from tests.servers import free_port
 from tests.test_database import missing_database  # noqa: F401
 
@@ -89,6 +89,10 @@ class Pods:
             "CACHE_BUDGET_SECONDS": "5",  # A machine that stalls must not count as an outage.
             "DJANGO_SUPERUSER_PASSWORD": self._password,
         }
+
+    def lose_database(self) -> None:
+        """Start containers from now on where no database answers."""
+        self._variables["MYSQL_PORT"] = str(free_port())
 
     def start(self, pod: str, name: str, *command: str) -> Running:
         """Start a container, or `command` in its place."""
@@ -170,6 +174,22 @@ def test_the_whole_store_runs_with_nothing_to_write_to_but_the_webs_empty_folder
         assert one.stop() == 0
         assert "Traceback" not in one.said(), one.said()
     assert "all are right" in cluster.finish("check-cache", "check-cache")
+
+
+def test_a_web_that_begins_anew_without_the_database_serves_what_is_cached(cluster):
+    cluster.finish("prepare", "prepare")
+    web = cluster.start("web", "web")
+    wait_until(lambda: cluster.answers("/healthz"), web)
+    assert cluster.ask("/store/cached/", AS_THE_INGRESS).status_code == 201
+    assert web.stop() == 0
+    cluster.lose_database()
+    web = cluster.start("web", "web")
+    (container,) = pods()["web"]["spec"]["containers"]
+    started = container["startupProbe"]["httpGet"]["path"]  # Else the kubelet would end it.
+    wait_until(lambda: cluster.answers(started), web)
+    read = cluster.ask("/store/cached/", AS_THE_INGRESS)
+    assert (read.status_code, read.json()["from_cache"]) == (200, True)
+    assert web.stop() == 0
 
 
 def test_who_waits_for_the_tables_goes_on_waiting_while_there_are_none(cluster):

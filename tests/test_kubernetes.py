@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -38,6 +39,10 @@ def setting_of_gunicorn(name: str) -> int:
     return int(found[1])
 
 
+def specs_by_name(documents: list[dict]) -> dict[str, dict]:
+    return {one["metadata"]["name"]: one["spec"] for one in documents}
+
+
 def web() -> dict:
     return named("Deployment", "store-web")
 
@@ -67,13 +72,13 @@ def test_a_kustomization_names_every_file_of_its_folder_and_no_other(document):
     inputs = {name for one in generators for name in one["envs"]}
     files = {name for name in content["resources"] if name.endswith(".yaml")} | inputs
     folders = set(content["resources"]) - files | set(content.get("components", []))
-    in_git = {name.removesuffix(".example") for name in tracked(folder)}
-    assert files == in_git - {"kustomization.yaml"}
+    there = {name.removesuffix(".example") for name in names_in(folder)}
+    assert files == there - {"kustomization.yaml"}
     assert all((folder / name / "kustomization.yaml").is_file() for name in folders)
 
 
-def tracked(folder: Path) -> list[str]:
-    """Return the names of the files that belong to the project: secrets.env does not."""
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder but for secrets.env, which whoever has a store has made there."""
     return [path.name for path in folder.iterdir() if path.name != "secrets.env"]
 
 
@@ -97,8 +102,8 @@ def test_kustomize_makes_of_the_example_what_kubernetes_takes(tmp_path):
         )
     assert set(re.findall(r"image: (.*)", made)) == {"registry.example/store:1.0.0"}
     # Labels that kustomize puts into selectors would find no name server.
-    policies = [one["spec"] for one in found if one["kind"] == "NetworkPolicy"]
-    assert policies == [one["spec"] for one in of_kind("NetworkPolicy")]
+    policies = [one for one in found if one["kind"] == "NetworkPolicy"]
+    assert specs_by_name(policies) == specs_by_name(of_kind("NetworkPolicy"))
     deployments = {one["metadata"]["name"]: one for one in found if one["kind"] == "Deployment"}
     assert "replicas" not in deployments["store-web"]["spec"]  # The autoscaler's.
 
@@ -181,25 +186,42 @@ def test_a_container_says_what_it_needs_and_only_the_web_may_write_a_bounded_amo
 
 
 def test_only_names_servers_the_ingress_and_prometheus_are_let_through():
-    policies = {one["metadata"]["name"]: one["spec"] for one in of_kind("NetworkPolicy")}
+    policies = specs_by_name(of_kind("NetworkPolicy"))
     all_of_the_store = {"matchLabels": {LABEL: "store"}}
     assert policies["store-deny"] == {
         "podSelector": all_of_the_store,
         "policyTypes": ["Ingress", "Egress"],
     }
-    assert policies["store-servers"]["podSelector"] == all_of_the_store
-    names, servers = policies["store-servers"]["egress"]
-    assert names["to"][0]["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
+    assert policies["store-names"]["podSelector"] == all_of_the_store
+    (names,) = policies["store-names"]["egress"]
+    in_cluster, on_the_node = names["to"]
+    assert in_cluster["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}
+    assert on_the_node == {"ipBlock": {"cidr": "169.254.20.10/32"}}
     assert {(port["protocol"], port["port"]) for port in names["ports"]} == {
         ("UDP", 53),
         ("TCP", 53),
     }
-    default_port = variables_read_by_settings()["MYSQL_PORT"].args[1].value
-    assert {port["port"] for port in servers["ports"]} == {default_port, 6379}
     assert policies["store-web"]["podSelector"] == {"matchLabels": WEB_LABELS}
     (incoming,) = policies["store-web"]["ingress"]
     assert all(set(one) == {"namespaceSelector"} for one in incoming["from"])
     assert [port["port"] for port in incoming["ports"]] == ["http"]
+
+
+def test_the_example_lets_through_its_own_servers_and_no_others():
+    policy = named("NetworkPolicy", "store-servers")["spec"]
+    assert policy["podSelector"] == {"matchLabels": {LABEL: "store"}}
+    assert policy["policyTypes"] == ["Egress"]
+    (egress,) = policy["egress"]
+    ports = {(port["protocol"], port["port"]) for port in egress["ports"]}
+    (there,) = egress["to"]
+    settings = variables(EXAMPLE / "settings.env")
+    default_port = variables_read_by_settings()["MYSQL_PORT"].args[1].value
+    redis = [urlsplit(settings[name]) for name in ("REDIS_URL", "QUEUE_REDIS_URL")]
+    assert ports == {("TCP", default_port)} | {("TCP", url.port) for url in redis}
+    # A pod is matched by its labels, and in some networks not by its address.
+    namespace = there["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+    for host in (settings["MYSQL_HOST"], *(url.hostname for url in redis)):
+        assert host.endswith(f".{namespace}.svc.cluster.local")
 
 
 # --- Starting, serving, stopping -----------------------------------------------------------------
@@ -219,11 +241,10 @@ def test_the_web_listens_where_the_service_and_the_probes_look_for_it():
     assert annotations["prometheus.io/port"] == last_stage("EXPOSE")
 
 
-def test_a_pod_joins_when_it_sees_the_database_and_does_not_leave_with_it():
-    assert web_container()["startupProbe"]["httpGet"]["path"] == "/readyz"
-    # The lists that bridge an outage of the database would be out of reach.
-    assert web_container()["readinessProbe"]["httpGet"]["path"] == "/healthz"
-    assert web_container()["livenessProbe"]["httpGet"]["path"] == "/healthz"
+@pytest.mark.parametrize("probe", ["startupProbe", "readinessProbe", "livenessProbe"])
+def test_no_probe_asks_for_the_database(probe):
+    """The lists that bridge its outage would be out of reach; new pods wait for it before they start."""
+    assert web_container()[probe]["httpGet"]["path"] == "/healthz"
 
 
 def test_the_containers_run_what_the_image_runs():
