@@ -24,7 +24,7 @@ entry_bytes = Histogram(
     "store_cache_entry_bytes", "Size of stored values", ["family"], buckets=BYTES
 )
 late_reads = Counter(
-    "store_late_reads", "Reads that may go to a replica, by which database answered", ["database"]
+    "store_late_reads", "Reads that may be late, by which database answered", ["database"]
 )
 redis_outage = Gauge(
     "store_redis_outage", "Processes that leave Redis alone", multiprocess_mode="livesum"

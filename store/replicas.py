@@ -29,23 +29,29 @@ _read_from: ContextVar[str | None] = ContextVar("read_from", default=None)
 def read(ask: Callable[[], T], primary: Callable[[Callable[[], T]], T] | None = None) -> T:
     """Return what `ask()` reads: on a replica if it may be late, else on the primary.
 
-    `ask()` begins anew elsewhere if a replica fails; it reads all that it returns, and writes nothing.
+    `ask()` begins anew elsewhere if a replica fails, and on the primary if only the query does; it reads
+    all that it returns, and writes nothing.
     `primary(ask)` is called in the place of `ask()` where the primary is asked. Raises what they raise.
     """
-    for replica in _choices() if _may_be_late.get() and not _in_transaction() else ():
+    may_be_late = _may_be_late.get() and not _in_transaction()
+    for replica in _choices() if may_be_late else ():
         replica.renew_connection()
         token = _read_from.set(replica.alias)
         try:
             found = ask()
         except Error as error:
+            if replica.answers():
+                break  # It is the query that fails or takes too long, and would on each of them.
             replica.fail(error)
         else:
             metrics.late_reads.labels(replica.alias).inc()
             return found
         finally:
             _read_from.reset(token)
-    metrics.late_reads.labels("primary").inc()
-    return primary(ask) if primary else ask()
+    found = primary(ask) if primary else ask()
+    if may_be_late:
+        metrics.late_reads.labels("primary").inc()
+    return found
 
 
 @contextmanager

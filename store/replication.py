@@ -45,6 +45,15 @@ class Replica:
         self._see_to_proofs()
         return time.monotonic() - self._proved_at < self._max_lag_seconds
 
+    def answers(self) -> bool:
+        """Say whether it takes a new connection, for one on which a query has failed."""
+        try:
+            connections[self.alias].close()
+            connections[self.alias].ensure_connection()
+        except Error:
+            return False
+        return True
+
     def fail(self, error: Exception) -> None:
         """Leave it alone until its next proof."""
         with self._lock:

@@ -125,6 +125,15 @@ class DatabaseServer:
         found: int | None = self.run(f"SHOW {self.dialect.replica} STATUS")[0][self.dialect.delay]
         return found
 
+    @contextlib.contextmanager
+    def locking(self, table: str) -> Iterator[None]:
+        """Have all who ask for `table` wait until the body has run; the server is well."""
+        with contextlib.closing(
+            MySQLdb.connect(host="127.0.0.1", port=self.port, user="root", connect_timeout=5)
+        ) as server:
+            server.query(f"LOCK TABLES {DATABASE}.{table} WRITE")
+            yield
+
     def kill(self) -> None:
         self.executor.kill()
 

@@ -29,6 +29,7 @@ TIMEOUT_SECONDS = 2  # MYSQL_TIMEOUT_SECONDS
 CONNECT_SECONDS = 1
 NOISE_SECONDS = 1.5  # what a busy machine may add to any promise
 HISTORY_SECONDS = 15
+PARTS_OF_HISTORY = 5
 TABLE = "store_product"
 FIRST_PRICE = 1000
 NAIVE = ("-c", "tests/scale/fills_from_replicas.py")
@@ -234,7 +235,10 @@ def test_transactions_and_commands_use_the_primary_and_replicas_take_no_writes(s
 
 
 class History:
-    """Writers and readers of one price, which only grows, beside random losses in Redis."""
+    """Writers and readers of one price, which only grows, beside random losses in Redis.
+
+    `stale` has cached lists and `late` uncached ones that were older than a write acknowledged before.
+    """
 
     def __init__(self, store: StoreProcess, redis: Redis, seed: int) -> None:
         self.store = store
@@ -242,18 +246,25 @@ class History:
         self.dice = random.Random(seed)
         self.acknowledged = self.written = FIRST_PRICE
         self.reads = 0
-        self.stale: list[str] = []
-        self._ends_at = time.monotonic() + HISTORY_SECONDS
+        self.stale: list[tuple[float, str]] = []
+        self.late: list[tuple[float, str]] = []
+        self._began_at = time.monotonic()
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        actors = [self._write, self._lose, *[self._read] * 4]
+        actors = [self._write, self._lose, self._read_uncached, *[self._read_cached] * 4]
         with ThreadPoolExecutor(len(actors)) as pool:
             for done in [pool.submit(actor, random.Random(self.dice.random())) for actor in actors]:
                 done.result()
 
+    def is_all_along(self, seen: list[tuple[float, str]]) -> bool:
+        """Say whether some of it was seen in each part of the history."""
+        part_seconds = HISTORY_SECONDS / PARTS_OF_HISTORY
+        parts = {int((moment - self._began_at) / part_seconds) for moment, _ in seen}
+        return parts >= set(range(PARTS_OF_HISTORY))
+
     def _goes_on(self) -> bool:
-        return time.monotonic() < self._ends_at
+        return time.monotonic() < self._began_at + HISTORY_SECONDS
 
     def _write(self, dice: random.Random) -> None:
         client = editor(self.store)
@@ -270,33 +281,49 @@ class History:
                 self.redis.delete(dice.choice(keys))
             time.sleep(dice.uniform(0.05, 0.3))
 
-    def _read(self, dice: random.Random) -> None:
+    def _read_cached(self, dice: random.Random) -> None:
         paths = ["/store/cached/", "/store/cached/?limit=1", "/store/products/?limit=1"]
         while self._goes_on():
-            path, floor = dice.choice(paths), self.acknowledged
-            answer = self.store.get(path)
-            found = prices(answer)[0]
-            with self._lock:
-                self.reads += 1
-                if answer.status not in (200, 201) or found is None or found < floor:
-                    self.stale.append(f"{path}: {found} after {floor}")
+            self._read(dice.choice(paths), self.stale)
             time.sleep(dice.uniform(0, 0.03))
+
+    def _read_uncached(self, dice: random.Random) -> None:
+        while self._goes_on():
+            self._read("/store/?limit=1", self.late)
+            time.sleep(dice.uniform(0, 0.1))
+
+    def _read(self, path: str, older: list[tuple[float, str]]) -> None:
+        moment, floor = time.monotonic(), self.acknowledged
+        answer = self.store.get(path)
+        found = prices(answer)[0]
+        assert answer.status in (200, 201)
+        assert found is not None
+        with self._lock:
+            self.reads += 1
+            if found < floor:
+                older.append((moment, f"{path}: {found} after {floor}"))
 
 
 @pytest.mark.parametrize("fills_from", ["primary", "replicas"])
 def test_no_cached_list_is_what_a_lagging_replica_said_after_a_write(
     open_store, servers, variables, fills_from
 ):
-    """With fills from replicas, which is wrong, the same history has to find old lists."""
-    store = open_store(*(NAIVE if fills_from == "replicas" else ()))
-    servers.delay(DELAY_SECONDS)
+    """With fills from replicas, which is wrong, the same history has to find old lists all along."""
+    # Replicas may be read for longer than they lag, so that they are read at any time.
+    may_lag = {"MYSQL_REPLICA_MAX_LAG": "4", "MYSQL_TIMEOUT_SECONDS": "4"}
+    store = open_store(*(NAIVE if fills_from == "replicas" else ()), **may_lag)
+    servers.delay(1)
     seed = random.SystemRandom().randrange(1_000_000)
     print(f"seed {seed}")
     history = History(store, Redis.from_url(variables["REDIS_URL"]), seed)
     history.run()
-    print(f"{history.reads} reads, {len(history.stale)} stale, {history.written} written")
-    assert history.reads > 100
-    assert bool(history.stale) == (fills_from == "replicas"), history.stale[:5]
+    late, stale = history.late, history.stale
+    print(f"{history.reads} reads, {len(late)} late, {len(stale)} stale, {history.written} written")
+    assert history.is_all_along(late), "replicas that lagged were not read all along"
+    if fills_from == "replicas":
+        assert history.is_all_along(stale)
+    else:
+        assert stale == []
 
 
 # --- How late a read may be -----------------------------------------------------------------------
@@ -475,6 +502,45 @@ def test_replicas_that_fail_make_no_read_fail_and_none_wait_for_long(
     for number, _ in enumerate(failing, start=1):
         assert after.get(f"replica_{number}", 0) == before.get(f"replica_{number}", 0)
     assert sum(after.values()) > sum(before.values())
+
+
+def test_a_query_that_takes_too_long_is_asked_of_one_replica_and_none_is_left_alone(
+    open_store, servers
+):
+    store = open_store("--workers", "1", MYSQL_REPLICA_MAX_LAG="20")
+    first, second = servers.replicas
+    with (
+        servers.primary.counting(TABLE) as on_primary,
+        first.counting(TABLE) as on_first,
+        second.counting(TABLE) as on_second,
+        first.locking(TABLE),
+        second.locking(TABLE),
+    ):
+        ((seconds, answer),) = ask(store, 1)
+    assert answer.status == 200
+    assert TIMEOUT_SECONDS <= seconds < TIMEOUT_SECONDS + NOISE_SECONDS
+    assert (len(on_first) + len(on_second), len(on_primary)) == (1, 1)
+    before = reads(store)
+    ask(store, 24)
+    after = reads(store)
+    assert {name for name in after if after[name] > before.get(name, 0)} == {
+        "replica_1",
+        "replica_2",
+    }
+    assert "left alone" not in store.log.read_text()
+
+
+def test_what_may_be_late_is_counted_once_it_is_answered_and_nothing_else_is(open_store, servers):
+    store = open_store("--workers", "1")
+    before = reads(store)
+    assert editor(store).get("/store/?limit=1")["results"]
+    assert editor(store).get("/store/products/1/")["price"] == FIRST_PRICE
+    assert reads(store) == before
+    servers.primary.kill()
+    time.sleep(MAX_LAG_SECONDS + 0.1)
+    before = reads(store)
+    assert {answer.status for _, answer in ask(store, 20)} == {503}
+    assert reads(store) == before
 
 
 def test_without_the_primary_nothing_is_late_by_more_than_the_bound(open_store, servers):
