@@ -1,19 +1,26 @@
 import os
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
 from tests.scale import network
 from tests.scale.fleet import Fleet
 from tests.scale.servers import Replication
-from tests.servers import binary
+from tests.servers import mysql_binary
+
+
+def skip(missing: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{missing}, and under CI=true the tests do not run without")
+    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")
 def replication() -> Iterator[Replication]:
-    """A MariaDB primary with two replicas."""
-    if not (binary("mariadbd") and binary("mariadb-install-db")):
-        pytest.skip("MariaDB is not there, whose replicas can be made to lag")
+    """A primary with two replicas."""
+    if not mysql_binary():
+        skip("neither MariaDB nor MySQL is there")
     found = Replication()
     yield found
     found.close()
@@ -22,9 +29,7 @@ def replication() -> Iterator[Replication]:
 @pytest.fixture(scope="session")
 def whole_fleet() -> Iterator[Fleet]:
     if missing := network.missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{missing}, and under CI=true the tests do not run without")
-        pytest.skip(missing)
+        skip(missing)
     fleet = Fleet()
     yield fleet
     fleet.close()
