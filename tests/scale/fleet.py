@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from http.client import HTTPConnection
 from http.cookies import SimpleCookie
@@ -77,11 +77,8 @@ class WebHost(Process):
     def start(self, **variables: str) -> None:
         """Start it and wait until it serves; `CLOCK="-300"` puts its clock 300 s behind."""
         self._started_with = variables
-        environment = clean_environment(**(self._variables | variables))
-        if clock := environment.pop("CLOCK", None):
-            environment |= clock_off_by(clock)
         command = [*self.machine.place.prefix, sys.executable, "-m", "gunicorn"]
-        self.run([*command, "simple_django_redis.wsgi"], environment)
+        self.run([*command, "simple_django_redis.wsgi"], environment(self._variables | variables))
         self.wait_until_open()
 
     def ensure(self, **variables: str) -> None:
@@ -95,13 +92,16 @@ class WebHost(Process):
 class JobWorker(Process):
     """`manage.py rqworker` on a machine."""
 
-    def __init__(self, machine: Machine, folder: Path, variables: Mapping[str, str]) -> None:
-        super().__init__("worker", machine.address, folder)
-        self._machine, self._variables = machine, variables
+    def __init__(
+        self, name: str, machine: Machine, folder: Path, variables: Mapping[str, str]
+    ) -> None:
+        super().__init__(name, machine.address, folder)
+        self._machine, self._variables = machine, dict(variables)
 
-    def start(self) -> None:
+    def start(self, **variables: str) -> None:
+        """Start it; `CLOCK` is as for a web host."""
         command = [*self._machine.place.prefix, sys.executable, "manage.py", "rqworker"]
-        self.run(command, clean_environment(**self._variables))
+        self.run(command, environment(self._variables | variables))
 
 
 class Editor:
@@ -196,11 +196,11 @@ class Fleet:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start_worker(self) -> JobWorker:
+    def start_worker(self, name: str = "worker", **variables: str) -> JobWorker:
         """Start a worker for the jobs, beside the first web host."""
-        worker = JobWorker(self.webs[0].machine, self.folder, self.variables)
+        worker = JobWorker(name, self.webs[0].machine, self.folder, self.variables)
         self._opened.callback(worker.kill)
-        worker.start()
+        worker.start(**variables)
         return worker
 
     def ensure(self, **variables: str) -> None:
@@ -209,8 +209,22 @@ class Fleet:
             web.ensure(**variables)
         self.redis.flushall()
 
+    @contextmanager
+    def forgotten(self, web: WebHost) -> Iterator[None]:
+        """Keep a host's address from the balancer, from when it asks for addresses again."""
+        self._name(one for one in self.webs if one is not web)
+        try:
+            yield
+        finally:
+            self._name(self.webs)
+
     def close(self) -> None:
         self._opened.close()
+
+    def _name(self, webs: Iterable[WebHost]) -> None:
+        self._names.write_text("".join(f"{web.address} web\n" for web in webs))
+        if self.dns.process:
+            self.dns.process.send_signal(signal.SIGHUP)  # dnsmasq reads it again.
 
     def _variables(self) -> dict[str, str]:
         return {
@@ -230,9 +244,9 @@ class Fleet:
 
     def _start_balancer(self) -> None:
         machine = self.network.add("balancer")
-        names = self.folder / "hosts"
-        names.write_text("".join(f"{web.address} web\n" for web in self.webs))
+        self._names = self.folder / "hosts"
         self.dns = Process("dns", DNS_ADDRESS, self.folder)
+        self._name(self.webs)
         command = [
             str(binary("dnsmasq")),
             "--no-daemon",
@@ -240,13 +254,24 @@ class Fleet:
             "--no-hosts",
             "--user=root",
         ]
-        where = [f"--listen-address={DNS_ADDRESS}", "--bind-interfaces", f"--addn-hosts={names}"]
+        where = [
+            f"--listen-address={DNS_ADDRESS}",
+            "--bind-interfaces",
+            f"--addn-hosts={self._names}",
+        ]
         self._opened.callback(self.dns.kill)
         self.dns.run([*machine.place.prefix, *command, *where, "--pid-file="], os.environ)
         self.balancer = Process("balancer", machine.address, self.folder)
         haproxy = [str(binary("haproxy")), "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
         self._opened.callback(self.balancer.kill)
         self.balancer.run([*machine.place.prefix, *haproxy], os.environ)
+
+
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process with `variables`; CLOCK says how far its clock is off."""
+    found = clean_environment(**variables)
+    clock = found.pop("CLOCK", None)
+    return found | clock_off_by(clock) if clock else found
 
 
 @cache

@@ -3,6 +3,7 @@
 import signal
 import time
 
+from tests.manifests import pods
 from tests.scale.fleet import Editor, Fleet, WebHost
 from tests.scale.load import Load, readers_and_writers
 
@@ -10,6 +11,8 @@ RESTARTS = 20
 # A machine that stalls for a moment loses no request either, but must not count as an outage.
 PATIENT = {"CACHE_BUDGET_SECONDS": "5", "MYSQL_TIMEOUT_SECONDS": "20"}
 NOTICED_SECONDS = 1.5  # until the balancer has seen that a host is ready: its `inter` and a bit
+FOUND_SECONDS = 2.5  # until it knows a host's address, too: its `timeout resolve` more
+KUBERNETES_RESTARTS = 6  # Each waits out its preStop.
 
 
 def replace(web: WebHost) -> None:
@@ -27,6 +30,26 @@ def test_hosts_that_are_replaced_in_turn_cost_no_request(fleet: Fleet):
     assert [str(failure) for failure in load.failures] == []
     assert load.done["GET"] > 100 * RESTARTS
     assert min(load.done[method] for method in ("PATCH", "PUT")) > 10 * RESTARTS
+
+
+def test_hosts_that_are_replaced_as_kubernetes_does_it_cost_no_request(fleet: Fleet):
+    """What sends them requests forgets a host first; it is asked to stop later, and drains nothing."""
+    (container,) = pods()["web"]["spec"]["containers"]
+    pause_seconds = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    as_there = PATIENT | {"DRAIN_SECONDS": "0"}
+    fleet.ensure(**as_there)
+    editor = Editor(fleet.balancer)
+    with Load(readers_and_writers(fleet.balancer, editor)) as load:
+        for number in range(KUBERNETES_RESTARTS):
+            web = fleet.webs[number % len(fleet.webs)]
+            with fleet.forgotten(web):
+                time.sleep(pause_seconds)
+                web.stop()
+                web.start(**as_there)
+            time.sleep(FOUND_SECONDS)
+    assert [str(failure) for failure in load.failures] == []
+    assert load.done["GET"] > 100 * KUBERNETES_RESTARTS
+    assert min(load.done[method] for method in ("PATCH", "PUT")) > 10 * KUBERNETES_RESTARTS
 
 
 def boots(web: WebHost) -> int:
