@@ -7,15 +7,19 @@ import contextlib
 import email.utils
 import shutil
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from MySQLdb.cursors import Cursor
 
 from tests.listeners import Listener
 from tests.processes import Server
 from tests.scale.fleet import BOOK, PORT, Editor, Fleet, clock_off_by
 from tests.test_copies import LAG_SECONDS, warm
-from tests.visitors import is_hit, prices, reprice, send
+from tests.visitors import cookies, is_hit, prices, reprice, send
+from tests.waiting import wait_for
 from tests.witnesses import Readers, Writers, late_reads
 
 SKEW_SECONDS = 300
@@ -134,16 +138,69 @@ def test_an_event_of_one_host_is_heard_on_the_other_and_none_is_missed(skewed):
     again.close()
 
 
-def test_an_import_accepted_by_one_host_has_not_stalled_for_a_worker_on_the_other(skewed):
-    behind, _ = set_clocks(skewed)
+def upload(host: Server, rows: str) -> None:
     boundary = "a-boundary"
     disposition = 'Content-Disposition: form-data; name="file"; filename="books.csv"'
-    body = f"--{boundary}\r\n{disposition}\r\n\r\nid,name\n1,Atlas\n\r\n--{boundary}--\r\n"
+    body = f"--{boundary}\r\n{disposition}\r\n\r\n{rows}\r\n--{boundary}--\r\n"
     form = f"multipart/form-data; boundary={boundary}"
-    assert send(behind, Editor(behind), "POST", "/store/imports/", body, form) == 202
+    assert send(host, Editor(host), "POST", "/store/imports/", body, form) == 202
+
+
+def test_an_import_accepted_by_one_host_has_not_stalled_for_a_worker_on_the_other(skewed):
+    behind, _ = set_clocks(skewed)
+    upload(behind, "id,name\n1,Atlas\n")
     skewed.redis.flushall()  # Nobody knows any more that its job waits.
     resume = "from store import transfers; print(transfers.resume_stalled())"
     assert (
         skewed.manage("shell", "-v0", "-c", resume, **clock_off_by(str(SKEW_SECONDS))).strip()
         == "0"
     )
+
+
+@contextlib.contextmanager
+def slow_batches(fleet: Fleet) -> Iterator[Cursor]:
+    """Have each batch of an import take most of a second."""
+    with contextlib.closing(fleet.database()) as database, database.cursor() as cursor:
+        cursor.execute(
+            "CREATE TRIGGER slow BEFORE UPDATE ON store_transfer FOR EACH ROW"
+            " IF NEW.position <> OLD.position THEN DO SLEEP(0.7); END IF"
+        )
+        try:
+            yield cursor
+        finally:
+            cursor.execute("DROP TRIGGER slow")
+
+
+def test_an_import_whose_worker_is_taken_for_dead_by_its_clock_is_done_once_and_right(skewed):
+    """RQ compares workers' clocks: it gives up at once the job of one that is far behind another."""
+    skewed.ensure()
+    host = skewed.webs[0]
+    editor = Editor(host)
+    rows = 25_000
+    with slow_batches(skewed) as database, contextlib.ExitStack() as cleanup:
+        database.execute("DELETE FROM store_chunk")
+        database.execute("DELETE FROM store_transfer")  # Imports come one at a time.
+        cleanup.callback(skewed.start_worker("behind", CLOCK=str(-SKEW_SECONDS)).kill)
+        prices_in_turn = "".join(f"9,Atlas,{price}\n" for price in range(1, rows + 1))
+        upload(host, f"id,name,price\n{prices_in_turn}")
+        (job,) = host.get("/store/imports/", cookies(editor)).json
+
+        def progress() -> dict[str, Any]:
+            return host.get(f"/store/jobs/{job['id']}/", cookies(editor)).json
+
+        wait_for(lambda: progress()["progress"]["rows_done"] >= 2000, 60)
+        ahead = skewed.start_worker("ahead", CLOCK=str(SKEW_SECONDS))
+        cleanup.callback(ahead.kill)
+        key = f"rq:job:{job['id']}"
+        wait_for(lambda: skewed.redis.hget(key, "status") == b"scheduled", 60)
+        assert progress()["state"] == "running"
+        skewed.redis.zadd("rq:scheduled:default", {job["id"]: 1})  # It is tried again at once.
+        wait_for(lambda: f"run_import({job['id'].partition('-')[2]})" in ahead.log.read_text(), 60)
+        assert progress()["state"] == "running"
+        wait_for(lambda: progress()["state"] != "running", 60)
+        done = progress()
+        database.execute("SELECT attempt FROM store_transfer")
+        attempts = database.fetchall()
+    assert (done["state"], done["result"]) == ("done", {"imported": rows, "rejected": 0})
+    assert attempts == ((1,),)
+    assert prices(host.get("/store/cached/"))[8] == rows
