@@ -1,5 +1,6 @@
 """Replicas that lag, fail, hang or stand still: what may be late is late by a bound, the rest never."""
 
+import contextlib
 import random
 import re
 import statistics
@@ -528,6 +529,19 @@ def test_a_query_that_takes_too_long_is_asked_of_one_replica_and_none_is_left_al
         "replica_2",
     }
     assert "left alone" not in store.log.read_text()
+
+
+def test_a_query_that_takes_the_primary_too_long_as_well_is_503_and_replicas_go_on(
+    open_store, servers
+):
+    store = open_store("--workers", "1", MYSQL_REPLICA_MAX_LAG="20")
+    with contextlib.ExitStack() as stack:
+        for server in (servers.primary, *servers.replicas):
+            stack.enter_context(server.locking(TABLE))
+        ((seconds, answer),) = ask(store, 1)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert seconds < 2 * TIMEOUT_SECONDS + NOISE_SECONDS
+    assert {answer.status for _, answer in ask(store, 24)} == {200}
 
 
 def test_what_may_be_late_is_counted_once_it_is_answered_and_nothing_else_is(open_store, servers):
