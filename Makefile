@@ -54,7 +54,7 @@ bench-import: setup-dev ## Measure an import of N=1000000 rows: rows a second an
 
 .PHONY: bench-capacity
 bench-capacity: setup-dev ## Measure what docs/capacity.md is worked out from (writes it, too)
-	@bin/test-servers
+	@bin/test-servers wrk
 	@$(PYTHON_IN_VENV) -m bench.capacity --measure --output docs/capacity.md
 
 .PHONY: bench-lag

@@ -14,6 +14,7 @@ from bench.capacity import report
 from bench.capacity.check import checks
 from bench.capacity.costs import MEASURED, RESULTS, CostsError, read, read_measured, read_results
 from bench.capacity.model import Demand
+from bench.strategies.load import MISSING, is_installed
 
 WIDTH_OF_TABLES = 150  # for what is not a terminal, such as a file
 FEWEST_ROUNDS = 10
@@ -23,7 +24,7 @@ def main() -> None:
     arguments = parse_arguments(sys.argv[1:])
     try:
         if arguments.measure:
-            measure(arguments.rounds, arguments.costs)
+            measure(arguments)
         work_out(arguments)
     except CostsError as error:
         sys.exit(str(error))
@@ -60,17 +61,25 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=_rounds, default=2_000, metavar="N", help="of --measure (%(default)s)"
     )
+    parser.add_argument(
+        "--turns", type=_whole, default=5, metavar="N", help="of load of --measure (%(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=_number, default=2, metavar="N", help="of each turn (%(default)s)"
+    )
     return parser.parse_args(words)
 
 
-def measure(rounds: int, output: Path) -> None:
-    """Measure the costs and write them to `output`."""
+def measure(arguments: argparse.Namespace) -> None:
+    """Measure the costs and write them to where they are read from; raises CostsError."""
+    if not is_installed():
+        raise CostsError(MISSING)
     servers.start()
     from bench.capacity import measure as measuring  # The settings need the servers first.
 
-    found = measuring.measure_all(rounds)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(found, indent=1) + "\n")
+    found = measuring.measure_all(arguments.rounds, arguments.turns, arguments.seconds)
+    arguments.costs.parent.mkdir(parents=True, exist_ok=True)
+    arguments.costs.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def work_out(arguments: argparse.Namespace) -> None:
@@ -81,7 +90,7 @@ def work_out(arguments: argparse.Namespace) -> None:
         Demand(rate, arguments.products, arguments.hit_ratio, arguments.writes)
         for rate in arguments.rps
     ]
-    checked = checks(results, read_measured(arguments.costs))
+    checked = checks(costs, read_measured(arguments.costs))
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_OF_TABLES)

@@ -27,8 +27,19 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """Requests a second, round by round, of a store without copies as it runs by default, over HTTP."""
+
+    workers: int
+    hit_ratio: float
+    rounds: list[float]
+    client_us: float  # of CPU for each request, of who asks
+    others_cores: float  # that something else on the machine kept busy
+
+
+@dataclass(frozen=True)
 class Measured:
-    """What measure.py finds out: pages of PAGE products, without HTTP, each hit one of Redis."""
+    """What measure.py finds out, for pages of PAGE products; hits are of Redis, costs without HTTP."""
 
     hit: Cost
     fill: Cost
@@ -37,10 +48,13 @@ class Measured:
     hearing: Cost  # of the same for each fill of another process
     entry_bytes: int  # of Redis' memory, the stale copy included
     page_bytes: int
-    threads: int  # of a process
+    redis_connections: int  # of a process, at most
+    database_connections: int
     copies_bytes: int  # LOCAL_CACHE_MAX_BYTES
     variants: int  # CACHE_MAX_VARIANTS
     ttl_seconds: int
+    cores: int  # of the machine on which `rates` were measured
+    rates: list[Rate]
 
 
 @dataclass(frozen=True)
@@ -56,9 +70,10 @@ class Costs:
     offset_row_us: float  # of the database, for each row that a page lies behind
     entry_bytes: int
     page_bytes: int
-    sent_bytes: float  # of a page, compressed
+    gzip_bytes: float  # of a page, compressed, as only hits of copies are sent
     process_bytes: float  # of memory, without copies
-    threads: int
+    redis_connections: int
+    database_connections: int
     copies_bytes: int
     variants: int
     ttl_seconds: int
@@ -101,9 +116,10 @@ def read(results: Path = RESULTS, measured: Path = MEASURED) -> Costs:
         offset_row_us=max(0.0, offset_ms * 1000 / max(1, behind)),
         entry_bytes=found.entry_bytes,
         page_bytes=found.page_bytes,
-        sent_bytes=found.page_bytes * gzip / plain,
+        gzip_bytes=found.page_bytes * gzip / plain,
         process_bytes=memory_mb * 1e6,
-        threads=found.threads,
+        redis_connections=found.redis_connections,
+        database_connections=found.database_connections,
         copies_bytes=found.copies_bytes,
         variants=found.variants,
         ttl_seconds=found.ttl_seconds,
@@ -122,20 +138,11 @@ def read_measured(path: Path = MEASURED) -> Measured:
     try:
         kinds = ("hit", "fill", "write", "listening", "hearing")
         costs = {name: Cost(**found[name]) for name in kinds}
-        others = Measured.__dataclass_fields__.keys() - costs.keys()
-        return Measured(**costs, **{name: found[name] for name in others})
+        rates = [Rate(**one) for one in found["rates"]]
+        others = Measured.__dataclass_fields__.keys() - costs.keys() - {"rates"}
+        return Measured(**costs, rates=rates, **{name: found[name] for name in others})
     except (KeyError, TypeError) as error:
         raise CostsError(f"{path} lacks {error}; `{command}` writes all of it") from error
-
-
-def rates(row: dict[str, Any]) -> list[float]:
-    """Return the requests a second of each round of a row of results.json."""
-    return [turn["requests_a_second"] for turn in row["turns"]]
-
-
-def cpu_ms(results: dict[str, Any], name: str) -> float:
-    """Return the milliseconds of CPU that a request takes with one worker, from the first table."""
-    return _cpu_ms(_row(results["strategies"], name))
 
 
 def _json(path: Path, command: str) -> Any:

@@ -14,6 +14,7 @@ HOST_CORES = 16
 HOST_BYTES = 64e9
 LINK_BITS = 10e9
 DATABASE_CONNECTIONS = 151  # MySQL's and MariaDB's default of max_connections
+NO_NUMBER = "no number suffices"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class Limit:
     show: Callable[[float], str]
     then: str
     is_a_setting: bool = False
+
+    @property
+    def needed(self) -> str:
+        return self.show(self.needs) if self.needs < math.inf else NO_NUMBER
+
+    @property
+    def had(self) -> str:
+        return self.show(self.has) if self.has < math.inf else "any number"
 
     @property
     def times(self) -> float:
@@ -116,10 +125,8 @@ def _maxclients() -> int:
 
 
 def _whole(value: float) -> str:
-    return f"{math.ceil(value):,}" if value < math.inf else "no number suffices"
+    return f"{math.ceil(value):,}"
 
 
 def _small(value: float) -> str:
-    if value == math.inf:
-        return "any number"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,7 +1,7 @@
 """Measures what `make bench` does not: CPU of Redis and the database, and what hearing of changes costs.
 
 It calls the store in process and reads the CPU time of each process from the kernel, so that other work
-on the machine does little to the figures.
+on the machine does little to the figures; what over_http.py measures it does harm.
 """
 
 import os
@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from redis import Redis
 from rich.console import Console
 
 from bench import servers
-from bench.cache_costs.catalogues import make_catalogue
 from bench.cache_costs.traffic import observer
+from bench.capacity import over_http
 from bench.capacity.costs import PAGE, Cost, CostsError, Measured
-from bench.strategies.sections import OWN_THREADS
+from bench.strategies.site import Site
 from store import catalogue, keys
 from store.caching import Outcome
 from store.caching.announcements import PINGS_IN_A_LAG
@@ -35,6 +36,7 @@ from store.models import Product
 from tests.processes import ROOT
 
 PRODUCTS = 10_000
+REDIS_DATABASES = 16
 LISTENERS = 4
 WARM_UP = 200
 ENOUGH_VARIANTS = 1_000_000
@@ -72,19 +74,23 @@ class Meters:
         taken |= {name: value - before[name] for name, value in self.read().items()}
 
 
-def measure_all(rounds: int) -> dict[str, Any]:
-    """Measure with `rounds` of each; returns what costs.json holds."""
+def measure_all(rounds: int, turns: int, seconds: float) -> dict[str, Any]:
+    """Measure with `rounds` of each, and rates in `turns` of `seconds`; returns what costs.json holds."""
     variants = settings.CACHE_MAX_VARIANTS
-    with override_settings(CACHE_MAX_VARIANTS=ENOUGH_VARIANTS):  # No page puts another one out.
-        return _measure_all(rounds, variants)
+    # No page puts another one out.
+    with override_settings(CACHE_MAX_VARIANTS=ENOUGH_VARIANTS), ExitStack() as cleanup:
+        site = Site(cleanup, REDIS_DATABASES)
+        return _measure_all(site, rounds, turns, seconds, variants)
 
 
-def _measure_all(rounds: int, variants: int) -> dict[str, Any]:
+def _measure_all(
+    site: Site, rounds: int, turns: int, seconds: float, variants: int
+) -> dict[str, Any]:
     say = Console(stderr=True).print
     if not settings.MYSQL_HOST:
         raise CostsError("MariaDB or MySQL is needed: SQLite's time is part of the store's")
     say(f"Making {PRODUCTS:,} products")
-    make_catalogue(str(PRODUCTS), PRODUCTS)
+    place = site.place(PRODUCTS)
     with observer() as redis:
         meters = Meters(redis)
         work: dict[str, Callable[[int], object]] = {"hit": _hit, "fill": _fill, "write": _write}
@@ -95,16 +101,21 @@ def _measure_all(rounds: int, variants: int) -> dict[str, Any]:
         say(f"Measuring what it costs {LISTENERS} processes to hear of it")
         listening, hearing = _hearing(meters, rounds, costs["fill"])
         entry_bytes, page_bytes = _memory(redis)
+    say("Counting connections")
+    redis_connections, database_connections = over_http.connections(place)
     measured = Measured(
         **costs,
         listening=listening,
         hearing=hearing,
         entry_bytes=entry_bytes,
         page_bytes=page_bytes,
-        threads=OWN_THREADS + settings.EVENTS_MAX_CLIENTS,
+        redis_connections=redis_connections,
+        database_connections=database_connections,
         copies_bytes=settings.LOCAL_CACHE_MAX_BYTES,
         variants=variants,
         ttl_seconds=settings.CACHE_TTL,
+        cores=os.cpu_count() or 1,
+        rates=over_http.rates(place, turns, seconds, say),
     )
     return {
         "machine": servers.describe(),
@@ -145,7 +156,13 @@ def _fill(number: int) -> None:
 
 
 def _write(number: int) -> None:
-    Product.objects.filter(pk=number % PRODUCTS + 1).update(price=number % 1000)
+    pk = _first_product() + number % PRODUCTS
+    assert Product.objects.filter(pk=pk).update(price=number % 1000) == 1, pk
+
+
+@cache
+def _first_product() -> int:
+    return Product.objects.order_by("pk")[0].pk
 
 
 def _hearing(meters: Meters, rounds: int, alone: Cost) -> tuple[Cost, Cost]:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from bench.capacity.costs import PAGE, Costs
 
 UTILISATION = 0.7  # of a core: beyond, queues grow faster than the load
-# Beside those of its threads: one hears of changes, one fills copies anew, one tries if Redis is back.
-MORE_CONNECTIONS = 3
 US = 1e6
 ROUNDS = 200
 
@@ -22,7 +20,7 @@ class Demand:
 
     requests_a_second: float
     products: int
-    hit_ratio: float  # of reads, over Redis and the copies of processes
+    hit_ratio: float  # of reads, over Redis and the copies of processes, if writes leave it that
     writes_a_second: float = 0.01
     copies: bool = True  # LOCAL_CACHE
     by_key: bool = False  # Pages begin behind an id instead of at an offset.
@@ -58,8 +56,8 @@ class Estimate:
     database_connections: float
     sent_bytes: float  # to clients
     changes_a_second: float  # of each entry, by writes and by its expiry
-    bearable_changes: float  # with which the hit ratio can be had
-    attainable_hit_ratio: float  # with the changes there are
+    bearable_changes: float  # with which the hit ratio that is asked for can be had
+    hit_ratio: float  # that is had, and that all of this is worked out from
     slots: float  # that keep pages out of each other's way
 
 
@@ -67,15 +65,16 @@ def estimate(demand: Demand, costs: Costs) -> Estimate:
     """Work out the whole demand; with copies, each process more makes those of all others less useful."""
     lifetime_seconds = costs.ttl_seconds
     changes = demand.writes_a_second / demand.shards + 1 / lifetime_seconds
-    fills = (1 - demand.hit_ratio) * demand.arriving
+    hit_ratio = min(demand.hit_ratio, 1 - lost(demand.arriving / demand.pages / changes))
+    hits, fills = hit_ratio * demand.arriving, (1 - hit_ratio) * demand.arriving
     overhead = _of_listening(demand, costs, fills) if demand.copies else 0.0
-    processes, copy_hits = _processes(demand, costs, overhead, 0.0), 0.0
+    processes, copy_hits = _processes(demand, costs, overhead, hits, fills, 0.0), 0.0
     if demand.copies and processes < math.inf:
         # From no copies at all downwards, so that of several answers the largest is found.
         for _ in range(ROUNDS):
-            copy_hits = _copy_hits(demand, costs, processes, changes)
-            processes = _processes(demand, costs, overhead, copy_hits)
-    redis_hits = demand.hit_ratio * demand.arriving - copy_hits
+            copy_hits = min(hits, _copy_hits(demand, costs, processes, changes))
+            processes = _processes(demand, costs, overhead, hits, fills, copy_hits)
+    redis_hits = hits - copy_hits
     return Estimate(
         demand,
         copy_hits,
@@ -87,13 +86,13 @@ def estimate(demand: Demand, costs: Costs) -> Estimate:
         redis_cores=_redis(demand, costs, redis_hits, fills, processes, "redis_us") / US,
         redis_memory_bytes=costs.entry_bytes * math.ceil(demand.hit_ratio * demand.pages),
         redis_sent_bytes=_redis(demand, costs, redis_hits, fills, processes, "redis_bytes"),
-        redis_connections=demand.shards * processes * (costs.threads + MORE_CONNECTIONS),
+        redis_connections=demand.shards * processes * costs.redis_connections,
         database_cores=_database_us(demand, costs, fills) / US,
-        database_connections=processes * costs.threads,
-        sent_bytes=demand.arriving * costs.sent_bytes,
+        database_connections=processes * costs.database_connections,
+        sent_bytes=copy_hits * costs.gzip_bytes + (redis_hits + fills) * costs.page_bytes,
         changes_a_second=changes,
         bearable_changes=_bearable_changes(demand),
-        attainable_hit_ratio=1 - lost(demand.arriving / demand.pages / changes),
+        hit_ratio=hit_ratio,
         slots=_quotient(demand.pages, mean_rate(demand.hit_ratio)),
     )
 
@@ -141,15 +140,15 @@ def _quotient(dividend: float, divisor: float) -> float:
 def _copy_hits(demand: Demand, costs: Costs, processes: float, changes: float) -> float:
     kept = min(1.0, costs.copies_bytes // costs.page_bytes / demand.pages)
     in_each = demand.arriving / processes / demand.pages / changes if processes else 0.0
-    return demand.arriving * min(demand.hit_ratio, kept * (1 - lost(in_each)))
+    return demand.arriving * kept * (1 - lost(in_each))
 
 
-def _processes(demand: Demand, costs: Costs, overhead: float, copy_hits: float) -> float:
-    fills = (1 - demand.hit_ratio) * demand.arriving
-    redis_hits = demand.hit_ratio * demand.arriving - copy_hits
+def _processes(
+    demand: Demand, costs: Costs, overhead: float, hits: float, fills: float, copy_hits: float
+) -> float:
     busy_us = (
         copy_hits * costs.copy_hit.web_us
-        + redis_hits * costs.redis_hit.web_us
+        + (hits - copy_hits) * costs.redis_hit.web_us
         + fills * costs.fill.web_us
         + demand.writes_a_second * costs.write.web_us
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from bench.cache_costs.report import Table
 from bench.capacity.check import Check
 from bench.capacity.costs import PAGE, Costs
-from bench.capacity.limits import HOST_BYTES, HOST_CORES, LINK_BITS, Limit, limits
+from bench.capacity.limits import HOST_BYTES, HOST_CORES, LINK_BITS, NO_NUMBER, Limit, limits
 from bench.capacity.model import (
     UTILISATION,
     Demand,
@@ -18,6 +18,7 @@ from bench.capacity.model import (
 )
 
 SHARDS = 16
+WRITES = (0.0, 0.01, 0.1, 1.0, 10.0)
 CDN_SHARE = 0.95
 
 
@@ -27,6 +28,7 @@ def tables(demands: list[Demand], costs: Costs, checked: list[Check]) -> list[Ta
     return [
         _resources(found, costs),
         _limits(found, costs),
+        _writes(demands, costs),
         _changes(demands[-1], costs),
         _checks(checked),
     ]
@@ -45,10 +47,10 @@ def _sentence(found: Estimate, costs: Costs) -> str:
         said = f"{load}: one of everything suffices; nearest to its limit: {_name(first)}."
     else:
         said = (
-            f"{load}: met first: {_name(first)} ({first.show(first.needs)} where one has "
-            f"{first.show(first.has)}). Then: {first.then}"
+            f"{load}: met first: {_name(first)} ({first.needed} where one has "
+            f"{first.had}). Then: {first.then}"
         )
-    raised = [f"{one.name} to {one.show(one.needs)}" for one in every if _is_to_be_raised(one)]
+    raised = [f"{one.name} to {one.needed}" for one in every if _is_to_be_raised(one)]
     return f"{said} To be raised: {'; '.join(raised)}." if raised else said
 
 
@@ -64,17 +66,17 @@ def _resources(found: list[Estimate], costs: Costs) -> Table:
         ("Redis primaries", [_whole(_redis_nodes(one, costs)) for one in found]),
         ("Redis memory, GB", [f"{one.redis_memory_bytes / 1e9:,.1f}" for one in found]),
         ("Database servers, if reads could be spread", [_whole(_databases(one)) for one in found]),
-        ("To clients, Gbit/s, as gzip", [f"{one.sent_bytes * 8 / 1e9:,.2f}" for one in found]),
+        ("To clients, Gbit/s", [f"{one.sent_bytes * 8 / 1e9:,.2f}" for one in found]),
         ("Hits of copies, a second", [f"{one.copy_hits:,.0f}" for one in found]),
         ("Hits of Redis, a second", [f"{one.redis_hits:,.0f}" for one in found]),
         ("Fills, a second", [f"{one.fills:,.0f}" for one in found]),
-        ("Hit ratio that is to be had", [f"{one.attainable_hit_ratio:.4f}" for one in found]),
+        (f"Hit ratio, of {found[0].demand.hit_ratio:g}", [f"{one.hit_ratio:.4f}" for one in found]),
     ]
     return Table(
         "What it takes",
         f"Cores are busy for {UTILISATION:.0%} of the time. Replicas and spares come on top. The last "
-        "line is what writes and expiries\nleave of hits, if Redis is large enough: below the hit ratio "
-        "asked for, there are more fills than this.",
+        "line is the hit ratio that\nwrites and expiries leave of the one asked for, and that all of "
+        "this is worked out from.",
         ("Requests a second", *(f"{one.demand.requests_a_second:,.0f}" for one in found)),
         [(name, *cells) for name, cells in kinds],
     )
@@ -86,10 +88,8 @@ def _limits(found: list[Estimate], costs: Costs) -> Table:
     rows = [
         (
             name,
-            of_each[0][name].show(of_each[0][name].has)
-            if len({one[name].has for one in of_each}) == 1
-            else " / ".join(one[name].show(one[name].has) for one in of_each),
-            *(f"{one[name].show(one[name].needs)} ({_times(one[name])})" for one in of_each),
+            " / ".join(dict.fromkeys(one[name].had for one in of_each)),
+            *(f"{one[name].needed} ({_times(one[name])})" for one in of_each),
         )
         for name in order
     ]
@@ -99,6 +99,27 @@ def _limits(found: list[Estimate], costs: Costs) -> Table:
         ("", "One has", *(f"{one.demand.requests_a_second:,.0f}/s needs" for one in found)),
         rows,
     )
+
+
+def _writes(demands: list[Demand], costs: Costs) -> Table:
+    return Table(
+        "What writes leave of hits",
+        f"The hit ratio that is to be had, of {demands[0].hit_ratio:g}, by the writes of all products a "
+        f"second; in brackets with {SHARDS} families by\nkey, of which a write makes one old.",
+        ("Writes a second", *(f"{one.requests_a_second:,.0f}/s" for one in demands)),
+        [
+            (
+                f"{writes:g}",
+                *(_left(replace(one, writes_a_second=writes), costs) for one in demands),
+            )
+            for writes in WRITES
+        ],
+    )
+
+
+def _left(demand: Demand, costs: Costs) -> str:
+    sharded = replace(demand, shards=SHARDS)
+    return f"{estimate(demand, costs).hit_ratio:.2f} ({estimate(sharded, costs).hit_ratio:.2f})"
 
 
 def _changes(demand: Demand, costs: Costs) -> Table:
@@ -135,17 +156,18 @@ def _figures(found: Estimate, first: Limit) -> tuple[str, ...]:
 def _checks(checked: list[Check]) -> Table:
     return Table(
         "Predicted and measured",
-        "Requests a second of `make bench`, from the CPU of one request with one worker; client, Redis "
-        "and workers\nshare two cores there, so that more than two workers gain little. In brackets the "
-        "slowest and the quickest round:\nwhere they are far apart, something else had the machine.",
-        ("strategy", "sync workers", "predicted", "measured", "error"),
+        "Requests a second without copies, as the model has them and as `make bench-capacity` had them. "
+        "Client, Redis,\ndatabase and workers share the cores of one machine there, so that more workers "
+        "than cores gain little. In brackets\nthe slowest and the quickest round; disturbed is "
+        "where they are far apart, or something else had the machine.",
+        ("hit ratio", "workers", "predicted", "measured", "error"),
         [
             (
-                f"`{one.name}`",
+                f"{one.hit_ratio:g}",
                 str(one.workers),
                 f"{one.predicted:,.0f}",
                 f"{one.measured:,.0f} ({min(one.rounds):,.0f}-{max(one.rounds):,.0f})",
-                f"{one.error:+.0%}",
+                f"{one.error:+.0%}" + ("" if one.is_steady else " (disturbed)"),
             )
             for one in checked
         ],
@@ -182,17 +204,17 @@ def _assumptions(costs: Costs, checked: list[Check]) -> list[str]:
     return [
         "All pages are asked for equally often. That is the worst case: what is asked for most is fresh, "
         "and in copies, most of the time, so the same hit ratio bears more writes.",
-        "The hit ratio is had only if an entry changes, by writes and by its expiry, as seldom as the "
-        "table says; a miss is whoever comes first after a change.",
+        "A miss is whoever comes first after an entry has changed, by a write or by its expiry. Where "
+        "that leaves less than the hit ratio asked for, all is worked out from what is left.",
         "With LOCAL_CACHE=on every process hears of every fill of every other one, which alone takes all "
         f"of its time with {fills_to_hear_of(costs):,.0f} fills a second. Copies pay where fills are few "
         "and pages fit into LOCAL_CACHE_MAX_BYTES; the tables have them on where that takes fewer "
         "processes.",
         "A fill reads pages by offset, on average from the middle of the list; key-set pages begin "
         "behind an id, which costs the same everywhere.",
-        f"A host has {HOST_CORES} cores, {HOST_BYTES / 1e9:.0f} GB and {LINK_BITS / 1e9:.0f} Gbit/s; all "
-        "clients take gzip; a CDN leaves the store its hit ratio. TLS, load balancers and replicas are "
-        "not in it.",
+        f"A host has {HOST_CORES} cores, {HOST_BYTES / 1e9:.0f} GB and {LINK_BITS / 1e9:.0f} Gbit/s; "
+        "clients take gzip, which the store sends for hits of copies alone. TLS, load balancers and "
+        "replicas are not in it.",
         f"CPU adds up and nothing waits for anything. {_off_by(checked)} At sizes that nobody has tried "
         "here it may be off by more.",
     ]
@@ -201,10 +223,10 @@ def _assumptions(costs: Costs, checked: list[Check]) -> list[str]:
 def _off_by(checked: list[Check]) -> str:
     steady = [abs(one.error) for one in checked if one.is_steady]
     if not steady:
-        return "The rounds above differ too much to say by how much the model is off."
+        return "The rounds above were too disturbed to say by how much the model is off."
     return (
-        f"With one to four workers the model was off by {max(steady):.0%} at most, in {len(steady)} of "
-        f"{len(checked)} rows, whose rounds were no more than a third apart."
+        f"With one to four workers the model was off by {max(steady):.0%} at most, in the "
+        f"{len(steady)} of {len(checked)} rows that were not disturbed."
     )
 
 
@@ -239,8 +261,8 @@ def _times(limit: Limit) -> str:
 
 
 def _whole(value: float) -> str:
-    return f"{max(1, math.ceil(value)):,}" if value < math.inf else "no number suffices"
+    return f"{max(1, math.ceil(value)):,}" if value < math.inf else NO_NUMBER
 
 
 def _cores(value: float) -> str:
-    return f"{value:,.1f}" if value < math.inf else "any number"
+    return f"{value:,.1f}" if value < math.inf else NO_NUMBER
