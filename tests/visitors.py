@@ -58,11 +58,19 @@ def send(
     store: Server, editor: Client, method: str, path: str, body: str, content_type: str
 ) -> int:
     """Return the status of the answer to a signed-in request."""
+    return answer_to(store, editor, method, path, body, content_type).status
+
+
+def answer_to(
+    store: Server, editor: Client, method: str, path: str, body: str, content_type: str
+) -> Answer:
+    """Return the answer to a signed-in request."""
     connection = http.client.HTTPConnection(store.address, store.port, timeout=30)
     headers = {**cookies(editor), "X-CSRFToken": CSRF_TOKEN, "Content-Type": content_type}
     try:
         connection.request(method, path, body=body, headers=headers)
-        return connection.getresponse().status
+        response = connection.getresponse()
+        return Answer(response.status, response.headers, response.read())
     finally:
         connection.close()
 

@@ -5,19 +5,22 @@ Prices only rise: who sees a lower one than had been acknowledged before sees so
 
 import bisect
 import itertools
+import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Self
+from typing import Any, Self
 
 from django.test import Client
 
 from store.models import Product
 from tests.processes import Server
-from tests.visitors import cache_milliseconds, is_hit, prices, reprice
+from tests.visitors import cache_milliseconds, is_hit, reprice
 
+PATH = "/store/cached/"
 READ_PAUSE_SECONDS = 0.01
 WRITE_PAUSE_SECONDS = 0.1
 # Who was told of no hit for so long is not being served any.
@@ -70,11 +73,59 @@ def _late_seconds(read: Read, writes: list[Write]) -> float:
     return max((read.asked_at - write.acknowledged_at for write in missed), default=0.0)
 
 
+class WrongAnswer(Exception):
+    """An answer has come, and is not as it should be."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that was not answered as it should have been; times are of time.monotonic()."""
+
+    method: str
+    path: str
+    why: str
+    began_at: float
+    ended_at: float
+    is_cut_off: bool = False  # No answer came, or not all of it.
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}: {self.why} after {self.ended_at - self.began_at:.2f} s"
+
+
+@contextmanager
+def noting(failures: list[Failure], method: str, path: str) -> Iterator[None]:
+    """Note what goes wrong with a request, whatever it is: a thread that ends in silence sees nothing."""
+    began_at = time.monotonic()
+    try:
+        yield
+    except Exception as error:
+        why = str(error) if isinstance(error, WrongAnswer) else repr(error)
+        is_cut_off = isinstance(error, (OSError, HTTPException))
+        failures.append(Failure(method, path, why, began_at, time.monotonic(), is_cut_off))
+
+
+def check_status(status: int, right: Container[int]) -> None:
+    """Raise WrongAnswer unless the status is a right one."""
+    if status not in right:
+        raise WrongAnswer(f"status {status}")
+
+
+def products_of(body: bytes, least: int) -> list[dict[str, Any]]:
+    """Return the products that an answer lists; raises WrongAnswer unless there are at least so many."""
+    try:
+        found = json.loads(body)["results"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise WrongAnswer(f"no list of products: {body[:100]!r}") from error
+    if not isinstance(found, list) or len(found) < least:
+        raise WrongAnswer(f"not {least} products: {body[:100]!r}")
+    return found
+
+
 class _Witnesses:
     """Threads that act again and again, from the beginning of a `with` block to its end."""
 
     def __init__(self, acts: Iterable[Callable[[], None]], pause_seconds: float) -> None:
-        self.failures: list[str] = []
+        self.failures: list[Failure] = []
         self._pause_seconds = pause_seconds
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._repeat, args=[act]) for act in acts]
@@ -91,23 +142,7 @@ class _Witnesses:
 
     def _repeat(self, act: Callable[[], None]) -> None:
         while not self._ended.wait(self._pause_seconds):
-            try:
-                act()
-            except (OSError, HTTPException) as error:
-                self.failures.append(repr(error))
-
-
-class Visitors(_Witnesses):
-    """Those who look at one page again and again."""
-
-    def __init__(self, store: Server, path: str, count: int = 2) -> None:
-        super().__init__([self._look] * count, READ_PAUSE_SECONDS)
-        self._store, self._path = store, path
-
-    def _look(self) -> None:
-        status = self._store.get(self._path).status
-        if status != 200:
-            self.failures.append(f"{self._path} was answered {status}")
+            act()
 
 
 class Readers(_Witnesses):
@@ -130,14 +165,13 @@ class Readers(_Witnesses):
         return [read for read in self.reads if read.is_hit and read.asked_at > moment]
 
     def _read(self) -> None:
-        asked_at = time.monotonic()
-        answer = self._store.get("/store/cached/")
-        if answer.status in (200, 201):
-            seen = prices(answer)[: self._products]
-            read = Read(asked_at, seen, is_hit(answer), cache_milliseconds(answer))
-            self.reads.append(read)
-        else:
-            self.failures.append(f"a read was answered {answer.status}")
+        with noting(self.failures, "GET", PATH):
+            asked_at = time.monotonic()
+            answer = self._store.get(PATH)
+            check_status(answer.status, (200, 201))
+            first = products_of(answer.body, self._products)[: self._products]
+            seen = [product["price"] for product in first]
+            self.reads.append(Read(asked_at, seen, is_hit(answer), cache_milliseconds(answer)))
 
 
 class Writers(_Witnesses):
@@ -160,11 +194,9 @@ class Writers(_Witnesses):
         def write() -> None:
             store = self._stores[next(turns) % len(self._stores)]
             price = next(rising_prices)
-            status = reprice(store, self._editor, self._books[index], price)
-            if status == 200:
+            with noting(self.failures, "PATCH", f"/store/products/{self._books[index].pk}/"):
+                check_status(reprice(store, self._editor, self._books[index], price), (200,))
                 self.writes.append(Write(time.monotonic(), price, index))
-            else:
-                self.failures.append(f"a write was answered {status}")
 
         return write
 

@@ -1,7 +1,8 @@
 """What breaks: one thing at a time, for a few seconds, in an order that the seed determines.
 
-A fault says what it excuses while it lasts and shortly after: a database that is down excuses a 503, a
-process that is killed the requests that it had begun with. Whatever else fails is an error.
+A fault says what it excuses while it lasts and shortly after: a database that is down excuses a 503 of
+what is not cached, a process that is killed the requests that it had begun with. Whatever else fails is
+an error. The processes of the first host are left alone, so that they can be seen to grow.
 """
 
 import os
@@ -18,17 +19,23 @@ import psutil
 from tests.scale.fleet import Fleet, JobWorker, WebHost
 
 SETTLING_SECONDS = 6.0  # until connections are made anew, breakers closed and checks passed
+TELLING_SECONDS = 0.5
 DATABASE, REDIS, PROCESS = "database", "Redis", "process"
 
 
 @dataclass
 class Episode:
-    """Something that broke; `ended_at` is when what it excuses is over."""
+    """Something that broke; `ended_at` is when what it excuses is over.
+
+    In between is when nobody could write, as the database was away for all.
+    """
 
     name: str
     excuses: str | None
     began_at: float
     ended_at: float = float("inf")
+    unwritten_from: float = float("inf")
+    unwritten_until: float = float("-inf")
 
     def covers(self, began_at: float, ended_at: float) -> bool:
         """Say whether a request from `began_at` to `ended_at` may have met it."""
@@ -94,6 +101,10 @@ class Faults:
     def _host(self) -> WebHost:
         return self._dice.choice(self._fleet.webs)
 
+    @property
+    def _other_host(self) -> WebHost:
+        return self._dice.choice(self._fleet.webs[1:])
+
     def _kill_redis(self, seconds: float) -> None:
         self._fleet.redis_server.kill()
         time.sleep(seconds)
@@ -111,7 +122,10 @@ class Faults:
 
     def _kill_mysql(self, seconds: float) -> None:
         self._fleet.mysql_server.kill()
+        # What had been committed just before may be told of a moment later.
+        self.episodes[-1].unwritten_from = time.monotonic() + TELLING_SECONDS
         time.sleep(seconds)
+        self.episodes[-1].unwritten_until = time.monotonic()
         self._fleet.mysql_server.start()
 
     def _cut_from_redis(self, seconds: float) -> None:
@@ -127,19 +141,19 @@ class Faults:
         machine.heal(self._fleet.mysql_machine)
 
     def _replace_host(self, _seconds: float) -> None:
-        host = self._host()
+        host = self._other_host
         host.stop()
         host.start(**self._variables)
         time.sleep(2)  # until the balancer knows it again
 
     def _reload_host(self, seconds: float) -> None:
-        process = self._host().process
+        process = self._other_host.process
         assert process
         process.send_signal(signal.SIGHUP)
         time.sleep(seconds)
 
     def _kill_web_process(self, _seconds: float) -> None:
-        process = self._host().process
+        process = self._other_host.process
         assert process
         self._dice.choice(psutil.Process(process.pid).children()).kill()
 

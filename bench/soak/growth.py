@@ -1,8 +1,11 @@
-"""What must not grow: memory, connections, keys, files; looked at every few seconds."""
+"""What must not grow: memory, connections, keys, files; looked at every few seconds.
+
+Of processes, those that are left alone for the whole run are looked at, each by itself.
+"""
 
 import statistics
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
@@ -10,11 +13,12 @@ import psutil
 from MySQLdb import MySQLError
 from redis.exceptions import RedisError
 
-from tests.scale.fleet import Fleet
+from tests.scale.fleet import Fleet, JobWorker
 
 EVERY_SECONDS = 5.0
 WARMING_SHARE = 0.25  # of the run: what a process takes once is no growth
 MEGABYTE = 1e6
+CONNECTIONS = "connections of the host left alone to"
 
 
 @dataclass(frozen=True)
@@ -22,75 +26,89 @@ class Measure:
     """Something that is looked at; `share` and `tolerance` more in the end is no growth."""
 
     name: str
-    look: Callable[[Fleet], float]
+    look: Callable[[], float]
     tolerance: float
-    share: float = 0.15
+    share: float = 0.05
 
 
-def processes(fleet: Fleet) -> list[psutil.Process]:
-    """Return gunicorn's masters and workers on all hosts."""
-    found = []
-    for web in fleet.webs:
-        if web.process:
-            master = psutil.Process(web.process.pid)
-            found += [master, *master.children(recursive=True)]
-    return found
+def left_alone(fleet: Fleet, worker: JobWorker) -> dict[str, psutil.Process]:
+    """Return by their names the processes that no fault ends."""
+    web, jobs = fleet.webs[0].process, worker.process
+    assert web
+    assert jobs
+    master = psutil.Process(web.pid)
+    workers = master.children()
+    named = {f"web process {number}": one for number, one in enumerate(workers, start=1)}
+    return {"gunicorn's master": master, **named, "worker": psutil.Process(jobs.pid)}
 
 
-def largest_mb(fleet: Fleet) -> float:
-    """Return what the largest process holds; a sum would tell how many there are just now."""
-    return max(one.memory_info().rss for one in processes(fleet)) / MEGABYTE
+def measures(fleet: Fleet, processes: dict[str, psutil.Process]) -> list[Measure]:
+    """Return all that is looked at."""
+    of_processes = [
+        measure
+        for name, process in processes.items()
+        for measure in (
+            Measure(f"memory of {name}, MB", lambda one=process: _mb(one), tolerance=4),
+            Measure(f"open files of {name}", process.num_fds, tolerance=6),
+        )
+    ]
+    return [
+        *of_processes,
+        Measure(f"{CONNECTIONS} Redis", lambda: _redis_connections(fleet), tolerance=6),
+        Measure(f"{CONNECTIONS} MariaDB", lambda: _mysql_connections(fleet), tolerance=6),
+        Measure("keys in Redis", lambda: _keys(fleet), tolerance=50, share=0.15),
+        Measure("keys in Redis without a lifetime", lambda: _lasting_keys(fleet), tolerance=6),
+        Measure("memory of Redis, MB", lambda: _redis_mb(fleet), tolerance=2, share=0.15),
+        Measure("temporary files", lambda: _files(fleet), tolerance=6),
+    ]
 
 
-def most_files(fleet: Fleet) -> float:
-    return max(one.num_fds() for one in processes(fleet))
+def _mb(process: psutil.Process) -> float:
+    return float(process.memory_info().rss) / MEGABYTE
 
 
-def redis_connections(fleet: Fleet) -> float:
+def _redis_connections(fleet: Fleet) -> float:
+    own = f"{fleet.webs[0].address}:"
     with closing(fleet.redis) as redis:
-        return float(redis.info("clients")["connected_clients"])
+        return float(sum(one["addr"].startswith(own) for one in redis.client_list()))
 
 
-def redis_keys(fleet: Fleet) -> float:
+def _mysql_connections(fleet: Fleet) -> float:
+    with closing(fleet.database()) as database, database.cursor() as cursor:
+        cursor.execute(
+            "SELECT COUNT(*) FROM information_schema.processlist WHERE host LIKE %s",
+            [f"{fleet.webs[0].address}:%"],
+        )
+        return float(cursor.fetchone()[0])
+
+
+def _keys(fleet: Fleet) -> float:
     with closing(fleet.redis) as redis:
-        # RQ keeps what became of a job for a day.
-        return float(sum(1 for _ in redis.scan_iter("django_redis:*", count=1000)))
+        return float(redis.dbsize())
 
 
-def redis_mb(fleet: Fleet) -> float:
+def _lasting_keys(fleet: Fleet) -> float:
+    with closing(fleet.redis) as redis:
+        return float(sum(redis.ttl(key) == -1 for key in redis.scan_iter(count=1000)))
+
+
+def _redis_mb(fleet: Fleet) -> float:
     with closing(fleet.redis) as redis:
         return float(redis.info("memory")["used_memory"]) / MEGABYTE
 
 
-def mysql_connections(fleet: Fleet) -> float:
-    with closing(fleet.database()) as database, database.cursor() as cursor:
-        cursor.execute("SHOW STATUS LIKE 'Threads_connected'")
-        return float(cursor.fetchone()[1])
-
-
-def temporary_files(fleet: Fleet) -> float:
+def _files(fleet: Fleet) -> float:
     return float(sum(1 for _ in fleet.folder.rglob("*")))
-
-
-MEASURES = (
-    Measure("memory of the largest web process, MB", largest_mb, tolerance=15),
-    Measure("open files of a web process", most_files, tolerance=25),
-    Measure("connections to Redis", redis_connections, tolerance=25),
-    Measure("connections to MariaDB", mysql_connections, tolerance=25),
-    Measure("keys in Redis other than RQ's", redis_keys, tolerance=50),
-    Measure("memory of Redis, MB", redis_mb, tolerance=5),
-    Measure("temporary files", temporary_files, tolerance=10),
-)
 
 
 class Watch:
     """Looks at all measures every EVERY_SECONDS, in a thread; what is down just then is left out."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self.seen: dict[str, list[float]] = {measure.name: [] for measure in MEASURES}
-        self._fleet = fleet
+    def __init__(self, measures: Iterable[Measure]) -> None:
+        self.seen: dict[Measure, list[float]] = {measure: [] for measure in measures}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._go_on)
+        self._error: BaseException | None = None
 
     def __enter__(self) -> "Watch":
         self._thread.start()
@@ -99,17 +117,22 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        if self._error:
+            raise self._error
 
     def _go_on(self) -> None:
-        while not self._ended.wait(EVERY_SECONDS):
-            for measure in MEASURES:
-                with suppress(RedisError, MySQLError, psutil.Error, OSError, ValueError):
-                    self.seen[measure.name].append(measure.look(self._fleet))
+        try:
+            while not self._ended.wait(EVERY_SECONDS):
+                for measure, values in self.seen.items():
+                    with suppress(RedisError, MySQLError, psutil.Error, OSError, ValueError):
+                        values.append(measure.look())
+        except BaseException as error:
+            self._error = error
 
 
 def compared(values: list[float]) -> tuple[float, float]:
     """Return the medians of the first and of the last third of what was seen once it was warm."""
-    warm = values[int(len(values) * WARMING_SHARE) :]
+    warm = values[int(len(values) * WARMING_SHARE) :] or [0.0]
     third = max(1, len(warm) // 3)
     return statistics.median(warm[:third]), statistics.median(warm[-third:])
 

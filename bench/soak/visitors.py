@@ -6,13 +6,12 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from http.client import HTTPException
 
 from tests.processes import Server
 from tests.scale.fleet import Editor
 from tests.scale.load import Ask, Visitor, changes, signed_in_headers
-from tests.visitors import send
+from tests.visitors import answer_to
+from tests.witnesses import PATH, Failure, check_status, noting
 
 PRODUCTS = 200
 IMPORTED = range(1001, 1051)
@@ -23,17 +22,17 @@ def reads(dice: random.Random) -> Iterator[Ask]:
     """Hits mostly; filters that few ask for, products, pages, rankings."""
     while True:
         number = dice.randint(1, PRODUCTS)
-        paths = {
-            "/store/cached/": 10,
-            f"/store/cached/?min_price={dice.randint(0, 300)}&limit=20": 3,
-            f"/store/cached/?search=Book+{dice.choice('ABCDEFGH')}": 2,
-            f"/store/products/{number}/": 3,
-            f"/shop/{number}/": 1,
-            "/shop/": 1,
-            "/store/products/popular/": 1,
-            "/store/?limit=5": 1,
+        asks = {
+            Ask("GET", PATH, least=PRODUCTS): 10,
+            Ask("GET", f"{PATH}?min_price={dice.randint(0, 300)}&limit=20", least=1): 3,
+            Ask("GET", f"{PATH}?search=Book+{dice.choice('ABCDEFGH')}", least=0): 2,
+            Ask("GET", f"/store/products/{number}/"): 3,
+            Ask("GET", f"/shop/{number}/"): 1,
+            Ask("GET", "/shop/"): 1,
+            Ask("GET", "/store/products/popular/"): 1,
+            Ask("GET", "/store/?limit=5", least=5): 1,
         }
-        yield Ask("GET", dice.choices(list(paths), list(paths.values()))[0])
+        yield dice.choices(list(asks), list(asks.values()))[0]
 
 
 def purchases(dice: random.Random) -> Iterator[Ask]:
@@ -61,7 +60,8 @@ class Clerk:
     """Imports and exports in turn and, at the end, waits for all of it to be done."""
 
     def __init__(self, server: Server, editor: Editor) -> None:
-        self.accepted: list[str] = []
+        self.accepted: list[str] = []  # where to ask how each is getting on
+        self.failures: list[Failure] = []
         self._server, self._editor = server, editor
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work)
@@ -77,43 +77,35 @@ class Clerk:
     def unfinished(self, patience_seconds: float) -> list[str]:
         """Wait for what was accepted; return what failed or is not done yet after so long."""
         deadline = time.monotonic() + patience_seconds
-        while (left := self._states()) and time.monotonic() < deadline:
-            time.sleep(1)
-        return left
+        left = dict.fromkeys(self.accepted, "not looked at")
+        while left and time.monotonic() < deadline:
+            states = {path: self._state(path) for path in left}
+            left = {path: state for path, state in states.items() if state != "done"}
+            if left:
+                time.sleep(1)
+        return [f"{path}: {state}" for path, state in left.items()]
 
-    def _states(self) -> list[str]:
-        found = []
-        for path in ("/store/imports/", "/store/exports/"):
-            answer = self._server.get(path, signed_in_headers(self._editor))
-            if answer.status != 200:
-                return [f"{path}: {answer.status}"]
-            found += [
-                f"{path}{one['id']}/: {one['state']} {one['error'] or ''}"
-                for one in answer.json
-                if one["state"] != "done"
-            ]
-        return found
+    def _state(self, path: str) -> str:
+        answer = self._server.get(path, signed_in_headers(self._editor))
+        if answer.status != 200:
+            return f"status {answer.status}"
+        found = answer.json
+        return f"{found['state']} {found['error'] or ''}".strip()
 
     def _work(self) -> None:
         for number in itertools.count(1):
             if self._ended.wait(5):
                 return
-            with suppress(OSError, HTTPException):
-                if number % 2:
-                    sent = send(
-                        self._server, self._editor, "POST", "/store/imports/", *_file(number)
-                    )
-                else:
-                    sent = send(
-                        self._server,
-                        self._editor,
-                        "POST",
-                        "/store/exports/",
-                        "{}",
-                        "application/json",
-                    )
-                if sent == 202:
-                    self.accepted.append("import" if number % 2 else "export")
+            if number % 2:
+                self._send("/store/imports/", *_file(number))
+            else:
+                self._send("/store/exports/", "{}", "application/json")
+
+    def _send(self, path: str, body: str, content_type: str) -> None:
+        with noting(self.failures, "POST", path):
+            answer = answer_to(self._server, self._editor, "POST", path, body, content_type)
+            check_status(answer.status, (202,))
+            self.accepted.append(answer.headers["Location"])
 
 
 def _file(number: int) -> tuple[str, str]:

@@ -196,9 +196,9 @@ class Fleet:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start_worker(self, name: str = "worker", **variables: str) -> JobWorker:
-        """Start a worker for the jobs, beside the first web host."""
-        worker = JobWorker(name, self.webs[0].machine, self.folder, self.variables)
+    def start_worker(self, name: str = "worker", beside: int = 0, **variables: str) -> JobWorker:
+        """Start a worker for the jobs, on the machine of a web host."""
+        worker = JobWorker(name, self.webs[beside].machine, self.folder, self.variables)
         self._opened.callback(worker.kill)
         worker.start(**variables)
         return worker

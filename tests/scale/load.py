@@ -14,11 +14,12 @@ from itertools import cycle
 from tests.processes import Server
 from tests.scale.fleet import Editor
 from tests.visitors import CSRF_TOKEN, cookies
+from tests.witnesses import Failure, check_status, noting, products_of
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A request, and the statuses that are right for it.
+    """A request, and what is right for it: statuses and, of a list, so many products at `least`.
 
     What is `refusable` may be answered 503 with Retry-After as well, which is noted apart from failures.
     """
@@ -27,21 +28,8 @@ class Ask:
     path: str
     body: str | None = None
     right: tuple[int, ...] = (200, 201)
+    least: int | None = None
     refusable: bool = False
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A request that was not answered as it should have been; times are of time.monotonic()."""
-
-    ask: Ask
-    why: str
-    began_at: float
-    ended_at: float
-
-    def __str__(self) -> str:
-        took = self.ended_at - self.began_at
-        return f"{self.ask.method} {self.ask.path}: {self.why} after {took:.2f} s"
 
 
 @dataclass
@@ -67,21 +55,23 @@ class Visitor:
                     self._send(connection, next(self.asks))
 
     def _send(self, connection: HTTPConnection, ask: Ask) -> None:
-        started = time.monotonic()
-        is_refused = False
-        try:
-            connection.request(ask.method, ask.path, ask.body, self.headers)
-            response = connection.getresponse()
-            response.read()
-            why = "" if response.status in ask.right else f"status {response.status}"
-            is_refused = response.status == 503 and "Retry-After" in response.headers
-        except (OSError, HTTPException) as error:
-            connection.close()
-            why = repr(error)
         self.done[ask.method] += 1
-        if why:
-            noted_in = self.refusals if ask.refusable and is_refused else self.failures
-            noted_in.append(Failure(ask, why, started, time.monotonic()))
+        began_at = time.monotonic()
+        with noting(self.failures, ask.method, ask.path):
+            try:
+                connection.request(ask.method, ask.path, ask.body, self.headers)
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, HTTPException):
+                connection.close()
+                raise
+            if ask.refusable and response.status == 503 and "Retry-After" in response.headers:
+                refusal = Failure(ask.method, ask.path, "status 503", began_at, time.monotonic())
+                self.refusals.append(refusal)
+                return
+            check_status(response.status, ask.right)
+            if ask.least is not None:
+                products_of(body, ask.least)
 
 
 class Load:

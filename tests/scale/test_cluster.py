@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import repeat
 
 import pytest
 from django.conf import settings
@@ -24,6 +25,7 @@ from store.keys import UNVERSIONED
 from tests.processes import ROOT, StoreProcess
 from tests.relay import Relay
 from tests.scale.cluster_nodes import NODE_TIMEOUT_SECONDS, PASSWORD, SLOTS, Node, Nodes, Place
+from tests.scale.load import Ask, Load, Visitor
 from tests.servers import free_port, start_redis
 from tests.test_stampedes import PRODUCT_QUERY, get_at_once, kinds
 from tests.visitors import (
@@ -37,7 +39,7 @@ from tests.visitors import (
     serve_hits,
 )
 from tests.waiting import wait_for
-from tests.witnesses import Traffic, Visitors
+from tests.witnesses import Traffic
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -406,7 +408,8 @@ def test_a_cluster_without_its_majority_is_left_alone_at_once(
 def test_nothing_is_refused_or_old_while_slots_move(open_on_cluster, nodes, editor, books):
     store = open_on_cluster(**PATIENCE)
     serve_hits(store)
-    with Traffic(store, editor, books[:1]) as traffic, Visitors(store, "/shop/") as visitors:
+    shop = Load([Visitor(store, repeat(Ask("GET", "/shop/")), {}) for _ in range(2)])
+    with Traffic(store, editor, books[:1]) as traffic, shop:
         for limit in range(1, 40):
             store.get(f"/store/cached/?limit={limit}")
         for key in (FAMILY, session_key(editor), FAMILY):
@@ -416,7 +419,7 @@ def test_nothing_is_refused_or_old_while_slots_move(open_on_cluster, nodes, edit
             time.sleep(1)
     traffic.assert_all_answered()
     assert traffic.late_reads() == []
-    assert visitors.failures == []
+    assert shop.failures == []
     serve_hits(store)
     assert "left alone" not in store.log.read_text()  # It was no outage.
 
