@@ -112,7 +112,7 @@ def markdown(run: Run, machine: list[tuple[str, str]]) -> str:
         *(f"| {name} | {count:,} |" for name, count in sorted(run.excused.items())),
         "",
         "What must not grow: medians of the first and of the last third, once warm. Redis is empty after",
-        "it was killed.",
+        "it was killed; keys without a lifetime are a generation, RQ's sets, and jobs that are to come.",
         "",
         "| what | first | last | from beginning to end |",
         "| :-- | --: | --: | :-- |",

@@ -1,6 +1,7 @@
 """`make soak`: it judges rightly, writes what it found, and leaves nothing behind."""
 
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 import pytest
+from django.test import Client
 
 from bench.soak.faults import DATABASE, PROCESS, REDIS, Episode
 from bench.soak.growth import Measure, has_grown
 from bench.soak.report import Run, bars
 from bench.soak.run import excuse, judged, sorted_out
+from bench.soak.visitors import Clerk
 from tests.processes import ROOT, Server, clean_environment
 from tests.scale import network
 from tests.scale.load import Ask, Load, Visitor
@@ -201,6 +204,18 @@ def test_whatever_a_reader_does_not_expect_is_a_failure_and_ends_no_reader():
 def test_a_line_of_bars_begins_at_nothing_and_ends_at_the_highest_value():
     assert bars([0, 4, 8]) == "▁▅█"
     assert len(bars([1.0] * 500)) <= 60
+
+
+@pytest.mark.parametrize(("state", "left"), [("failed", 60), ("waiting", 60), ("done", 0)])
+def test_each_import_and_export_that_was_accepted_is_looked_at_however_many(state, left):
+    editor = Client()
+    editor.cookies["sessionid"] = "somebody's"
+    with Answerer(json.dumps({"state": state, "error": None}).encode()) as store:
+        clerk = Clerk(store, editor)
+        clerk.accepted = [f"/store/jobs/export-{number}/" for number in range(60)]
+        found = clerk.unfinished(patience_seconds=0.1)
+    assert len(found) == left
+    assert all(state in one for one in found)
 
 
 def bridges() -> set[str]:
