@@ -259,9 +259,11 @@ def test_readiness_tells_of_a_primary_that_is_down_and_of_its_replacement(open_o
         wait_for(lambda: store.get("/readyz").json == well, FAILOVER_SECONDS + NOISE_SECONDS)
 
 
-def test_readiness_does_not_wait_for_node_after_node(open_on_cluster, nodes, books):
+@pytest.mark.parametrize("has_found_them", [True, False])
+def test_readiness_does_not_wait_for_node_after_node(has_found_them, open_on_cluster, nodes, books):
     store = open_on_cluster()
-    serve_hits(store)
+    if has_found_them:
+        serve_hits(store)
     with ExitStack() as stack:
         for node in nodes.all:
             stack.enter_context(hung(node))
@@ -271,8 +273,8 @@ def test_readiness_does_not_wait_for_node_after_node(open_on_cluster, nodes, boo
             answers.append(store.get("/readyz"))
             seconds.append(time.monotonic() - began)
     assert [(answer.status, answer.json["cache"]) for answer in answers] == [(200, "down")] * 8
-    # Only the first request of each process waits, and for one server.
-    assert sum(seconds) < WORKERS * CACHE_BUDGET_SECONDS + NOISE_SECONDS / 2
+    # Only the first request of each process waits: for one server, or for the two that REDIS_URL names.
+    assert sum(seconds) < WORKERS * 2 * CACHE_BUDGET_SECONDS + NOISE_SECONDS / 2
 
 
 # --- Nodes die ------------------------------------------------------------------------------------
@@ -422,6 +424,15 @@ def test_nothing_is_refused_or_old_while_slots_move(open_on_cluster, nodes, edit
     assert shop.failures == []
     serve_hits(store)
     assert "left alone" not in store.log.read_text()  # It was no outage.
+
+
+def test_an_answer_that_finds_its_slot_moved_says_so(open_on_cluster, nodes, books):
+    store = open_on_cluster(**PATIENCE)
+    serve_hits(store)
+    nodes.move_slot(FAMILY)
+    said = {answer.headers["Cache-Status"] for answer in ask_at_once(store)}
+    assert "store; fwd=bypass; detail=slot-moved" in said
+    serve_hits(store)
 
 
 # --- What they have in common ---------------------------------------------------------------------
