@@ -46,6 +46,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 WORKERS, THREADS = 2, 4
 # A machine that stalls is no outage: for tests of what must not be taken for one.
 PATIENT = {"CACHE_BUDGET_SECONDS": "5"}
+# One that is as busy as here is not quick enough for the usual budget at each moment.
+BUSY_BUDGET_SECONDS = "1"
 LAG_SECONDS = 0.1
 HITS_AGAIN_SECONDS = 5  # the promise: so long after the new primary
 NOISE_SECONDS = 2  # what a busy machine may add where a test is not about that promise
@@ -95,11 +97,11 @@ def visitors_of(store: StoreProcess, editor: Client, book: Product) -> list[Visi
         "Content-Type": "application/x-www-form-urlencoded",
     }
     return [
-        Visitor(store, cycle([Ask("GET", path) for path in pages]), {}),
-        Visitor(store, cycle([Ask("GET", path) for path in staff]), signed_in, pause_seconds=0.05),
+        Visitor(store, cycle([Ask("GET", path) for path in pages]), {}, pause_seconds=0.05),
+        Visitor(store, cycle([Ask("GET", path) for path in staff]), signed_in, pause_seconds=0.1),
         Visitor(store, cycle(of_redis), signed_in, pause_seconds=0.05),
         Visitor(store, repeat(export), signed_in, pause_seconds=0.5),
-        Visitor(store, repeat(sign_in), of_forms, pause_seconds=1),
+        Visitor(store, repeat(sign_in), of_forms, pause_seconds=2),  # Passwords cost much CPU.
     ]
 
 
@@ -159,9 +161,8 @@ def most_sockets(store: StoreProcess, servers: Sentinels) -> int:
 def test_a_primary_that_is_killed_or_hangs_costs_no_answer_and_no_freshness(
     copies, open_on, servers, editor, books
 ):
-    store = open_on(
-        LOCAL_CACHE=copies, LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS), THROTTLE_LOGIN="1000/min"
-    )
+    copying = {"LOCAL_CACHE": copies, "LOCAL_CACHE_MAX_LAG": str(LAG_SECONDS)}
+    store = open_on(**copying, THROTTLE_LOGIN="1000/min", CACHE_BUDGET_SECONDS=BUSY_BUDGET_SECONDS)
     bad_moments = []  # Each from when it began until the sentinels had another primary.
     load = Load(visitors_of(store, editor, books[1]))
 
@@ -192,9 +193,9 @@ def test_a_primary_that_is_killed_or_hangs_costs_no_answer_and_no_freshness(
     assert len(traffic.reads) > 500
     assert len(traffic.writes) > 100
     assert load.failures == []
-    refused = Counter(is_in_one(one.began_at, bad_moments) for one in load.refusals)
-    assert refused[True] > 0
-    assert refused[False] == 0
+    assert load.refusals
+    # Who was being answered when it began is of it.
+    assert [one for one in load.refusals if not is_in_one(one.ended_at, bad_moments)] == []
     assert late_in_good_moments(traffic, bad_moments, LAG_SECONDS if copies == "on" else 0) == []
     serve_hits(store, prices(store.get("/store/")))
     # The cache's threads, its listener, its recovery and its fills; the queue's; the sentinels.
