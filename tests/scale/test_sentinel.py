@@ -86,6 +86,7 @@ def visitors_of(store: StoreProcess, editor: Client, book: Product) -> list[Visi
     of_redis = [
         Ask("PUT", f"/store/basket/{book.pk}/", '{"quantity": 3}', refusable=True),
         Ask("GET", "/store/basket/", refusable=True),
+        Ask("GET", "/shop/basket/", refusable=True),
         Ask("GET", "/store/jobs/nobody-knows/", right=(404,), refusable=True),
     ]
     export = Ask("POST", "/store/exports/", right=(202,), refusable=True)
