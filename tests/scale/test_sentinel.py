@@ -556,10 +556,10 @@ def test_jobs_from_before_a_failover_are_done_after_it(
     first = fail_primary(servers, how)
     os.kill(worker.process.pid, signal.SIGCONT)
     wait_for(lambda: states(store, editor) == ["done"] * 3, 60)
-    if how == "hung":
-        os.kill(servers.servers[first].process.pid, signal.SIGCONT)
     # A process may hear of the new primary a little later than the sentinels.
     wait_for(lambda: ask_for_export(store, editor) == 202, HITS_AGAIN_SECONDS)
+    if how == "hung":
+        os.kill(servers.servers[first].process.pid, signal.SIGCONT)
     wait_for(lambda: states(store, editor) == ["done"] * 4, 60)
 
 
