@@ -1,7 +1,7 @@
 """What one of everything costs: from `make bench`, with HTTP around it, and the rest from measure.py."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,7 +33,8 @@ class Rate:
     workers: int
     hit_ratio: float
     rounds: list[float]
-    client_us: float  # of CPU for each request, of who asks
+    web_us: float  # of CPU for each request, of the store's processes
+    client_us: float  # the same, of who asks
     others_cores: float  # that something else on the machine kept busy
 
 
@@ -82,15 +83,14 @@ class Costs:
 def read(results: Path = RESULTS, measured: Path = MEASURED) -> Costs:
     """Put both files together; raises CostsError.
 
-    A hit on a copy costs what `make bench` says of a page, and what threads add. Whatever asks Redis or
-    the database costs more by what it takes in process beyond a hit of Redis.
+    A hit on a copy costs what `make bench` says of a page, and what threads add. A hit of Redis and a
+    fill cost what they took one process over HTTP, and a write as much more than a hit as in process.
     """
     bench = read_results(results)
     found = read_measured(measured)
     try:
         threads_us = 1000 * max(0.0, _cpu_of_threads(bench) - _cpu_ms(_scaled(bench, "2 sync")))
         copy_us = 1000 * _cpu_ms(_row(bench["paged"], "store", "offset 0")) + threads_us
-        strict_us = 1000 * _cpu_ms(_row(bench["strategies"], "store-strict")) + threads_us
         pages = bench["page_costs"]
         behind = pages[-1]["offset"] - pages[0]["offset"]
         offset_ms = pages[-1]["by_offset_ms"] - pages[0]["by_offset_ms"]
@@ -102,15 +102,13 @@ def read(results: Path = RESULTS, measured: Path = MEASURED) -> Costs:
     except (KeyError, IndexError) as error:
         raise CostsError(f"{results} lacks {error}; `make bench` writes all of it") from error
 
-    def over_http(cost: Cost) -> Cost:
-        web_us = strict_us + max(0.0, cost.web_us - found.hit.web_us)
-        return Cost(web_us, cost.redis_us, cost.database_us, cost.redis_bytes)
-
+    hit_us, fill_us = (_of_one_worker(found.rates, hit_ratio) for hit_ratio in (1.0, 0.0))
+    write_us = hit_us + max(0.0, found.write.web_us - found.hit.web_us)
     return Costs(
         copy_hit=Cost(copy_us, 0, 0, 0),
-        redis_hit=over_http(found.hit),
-        fill=over_http(found.fill),
-        write=over_http(found.write),
+        redis_hit=replace(found.hit, web_us=hit_us),
+        fill=replace(found.fill, web_us=fill_us),
+        write=replace(found.write, web_us=write_us),
         listening=found.listening,
         hearing=found.hearing,
         offset_row_us=max(0.0, offset_ms * 1000 / max(1, behind)),
@@ -143,6 +141,13 @@ def read_measured(path: Path = MEASURED) -> Measured:
         return Measured(**costs, rates=rates, **{name: found[name] for name in others})
     except (KeyError, TypeError) as error:
         raise CostsError(f"{path} lacks {error}; `{command}` writes all of it") from error
+
+
+def _of_one_worker(rates: list[Rate], hit_ratio: float) -> float:
+    for one in rates:
+        if (one.workers, one.hit_ratio) == (1, hit_ratio):
+            return one.web_us
+    raise CostsError(f"no rate of one worker with a hit ratio of {hit_ratio} has been measured")
 
 
 def _json(path: Path, command: str) -> Any:

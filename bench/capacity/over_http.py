@@ -1,6 +1,6 @@
 """Measures the store as it runs, over HTTP: how much it serves, and how many connections it keeps.
 
-What it serves is not what the model is worked out from: the model is held against it.
+From the CPU that one process takes the model is worked out; against what several serve it is held.
 """
 
 import itertools
@@ -45,26 +45,27 @@ def rates(place: Place, rounds: int, seconds: float, say: Callable[[str], None])
         with _store(place, workers, variables) as store:
             for ratio in HIT_RATIOS:
                 turns = [_turn(store, place, ratio, seconds) for _ in range(rounds)]
-                a_second, client_us, others = zip(*turns, strict=True)
-                found.append(
-                    Rate(workers, ratio, list(a_second), median(client_us), median(others))
-                )
+                a_second, web_us, client_us, others = zip(*turns, strict=True)
+                medians = (median(values) for values in (web_us, client_us, others))
+                found.append(Rate(workers, ratio, list(a_second), *medians))
     return found
 
 
 def _turn(
     store: Server, place: Place, hit_ratio: float, seconds: float
-) -> tuple[float, float, float]:
-    """Return the requests a second, the microseconds of CPU of who asks for each, and others' cores."""
+) -> tuple[float, float, float, float]:
+    """Return requests a second, microseconds of CPU for each (the store's, who asks), others' cores."""
     with Redis.from_url(place.redis_url) as redis:
         redis.flushdb()  # Pages may be asked for again for the first time.
     store.get(PATH)
     headers = {"Accept": "application/json"}
-    began, others = time.monotonic(), _seconds_of_others()
+    began, others, web = time.monotonic(), _seconds_of_others(), store.cpu_seconds()
     done = load(store.url + PATH, seconds, headers, CONNECTIONS, f"{1 - hit_ratio:g}")
     others = _seconds_of_others() - others - done.client_seconds
     others_cores = others / (time.monotonic() - began)
-    return done.requests_a_second, done.client_seconds / done.requests * 1e6, others_cores
+    web_us = (store.cpu_seconds() - web) / done.requests * 1e6
+    client_us = done.client_seconds / done.requests * 1e6
+    return done.requests_a_second, web_us, client_us, others_cores
 
 
 def _seconds_of_others() -> float:
