@@ -2,8 +2,6 @@
 
 import contextlib
 import itertools
-import os
-import signal
 import threading
 import time
 from collections import Counter
@@ -17,6 +15,7 @@ from mirakuru import TCPExecutor
 from tests.listeners import Listener
 from tests.processes import Answer, Server
 from tests.scale.fleet import BOOK, PORT, Editor, Fleet
+from tests.scale.servers import stopped
 from tests.test_copies import LAG_SECONDS, warm
 from tests.visitors import is_hit, prices, reprice
 from tests.waiting import wait_for
@@ -116,16 +115,7 @@ def killed(server: TCPExecutor) -> Iterator[None]:
         server.start()
 
 
-@contextmanager
-def hung(server: TCPExecutor) -> Iterator[None]:
-    os.kill(server.process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(server.process.pid, signal.SIGCONT)
-
-
-@pytest.mark.parametrize("fault", [killed, hung])
+@pytest.mark.parametrize("fault", [killed, stopped])
 def test_without_redis_all_hosts_answer_from_the_database_and_nothing_old_after(
     fleet, editor, fault
 ):
