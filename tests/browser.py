@@ -15,6 +15,7 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Locator,
     Page,
     expect,
     sync_playwright,
@@ -45,6 +46,15 @@ def open_demo(**variables: str) -> StoreProcess:
     store = StoreProcess(var_dir / "store.log", (), environment, inherit=False)
     store.wait_until_open()
     return store
+
+
+def follow(target: Locator) -> None:
+    """Click on what leads to another page, and wait until that page's scripts have run.
+
+    A click by itself waits for the first bytes of the page.
+    """
+    with target.page.expect_navigation():
+        target.click()
 
 
 @contextmanager

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urljoin
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser import PHONE
+from tests.browser import PHONE, follow
 from tests.processes import ROOT, StoreProcess, clean_environment
 
 COUNT = 30
@@ -87,7 +88,7 @@ def shown(page: Page) -> Locator:
 
 def search(page: Page, words: str) -> None:
     page.get_by_label("Search in names and descriptions").fill(words)
-    page.get_by_role("button", name="Show").click()
+    follow(page.get_by_role("button", name="Show"))
 
 
 def put_into_basket(page: Page, quantity: int) -> None:
@@ -121,12 +122,12 @@ def test_products_are_found_sorted_and_turned_over(visit, quokkas, java_script_e
     expect(shown(page).first).to_have_text("Quokka 30")
     expect(page.locator(".shelf li").first).to_contain_text("30,007")
     expect(page.get_by_role("heading", name="Products 1 to 24")).to_be_visible()
-    page.get_by_role("link", name="Next page").click()
+    follow(page.get_by_role("link", name="Next page"))
     expect(page.get_by_role("heading", name="Products 25 to 30")).to_be_visible()
     expect(shown(page)).to_have_text([f"Quokka 0{n}" for n in range(6, 0, -1)])
     expect(page.get_by_role("link", name="Next page")).to_have_count(0)
     expect(page.get_by_label("Sort by")).to_have_value("-price")
-    page.get_by_role("link", name="Previous page").click()
+    follow(page.get_by_role("link", name="Previous page"))
     expect(shown(page).first).to_have_text("Quokka 30")
 
 
@@ -134,11 +135,11 @@ def test_a_range_of_prices_bounds_the_list_and_nothing_found_says_so(visit, quok
     page = visit().open("/shop/?search=quokka")
     page.get_by_label("Price from").fill("2007")
     page.get_by_label("to", exact=True).fill("4006")
-    page.get_by_role("button", name="Show").click()
+    follow(page.get_by_role("button", name="Show"))
     expect(shown(page)).to_have_text(["Quokka 02", "Quokka 03"])
     search(page, "no such animal")
     expect(page.get_by_text("No product matches.")).to_be_visible()
-    page.get_by_role("link", name="All products").click()
+    follow(page.get_by_role("link", name="All products"))
     expect(shown(page)).to_have_count(24)
 
 
@@ -146,7 +147,7 @@ def test_what_cannot_be_understood_is_said_beside_its_field(visit, quokkas):
     one = visit()
     page = one.open("/shop/?search=marsupial")
     page.get_by_label("Price from").fill("cheap")
-    page.get_by_role("button", name="Show").click()
+    follow(page.get_by_role("button", name="Show"))
     field = page.get_by_label("Price from")
     expect(field).to_have_accessible_description("A valid integer is required.")
     expect(field).to_have_value("cheap")
@@ -167,7 +168,7 @@ def test_what_was_looked_at_stands_beside_the_list(visit, quokkas):
     for _ in range(4):
         page = visit().open(quokkas.path(4))
     page.goto(page.url.replace(quokkas.path(4), quokkas.path(5)))
-    page.get_by_role("link", name="Products").click()
+    follow(page.get_by_role("link", name="Products"))
     recent = page.get_by_role("region", name="Recently viewed").get_by_role("listitem")
     expect(recent).to_have_count(2)
     expect(recent.first).to_contain_text("Quokka 06")
@@ -178,12 +179,12 @@ def test_what_was_looked_at_stands_beside_the_list(visit, quokkas):
 
 def test_names_are_text_wherever_they_are_shown(visit, quokkas):
     page = visit().open("/shop/?search=shy")
-    page.get_by_role("link", name=MARKUP).click()
+    follow(page.get_by_role("link", name=MARKUP))
     expect(page.get_by_role("heading", name=MARKUP)).to_be_visible()
     expect(page.get_by_text("no price yet")).to_be_visible()
     put_into_basket(page, 1)
     expect_pieces(page, 1)
-    page.get_by_role("link", name="Basket").click()
+    follow(page.get_by_role("link", name="Basket"))
     page.get_by_role("button", name=f"Remove {MARKUP}").click()
     expect(page.get_by_text(f"{MARKUP} was taken out.")).to_be_visible()
 
@@ -241,7 +242,7 @@ def test_a_basket_is_filled_changed_and_emptied(visit, quokkas):
     page.goto(page.url.replace(quokkas.path(9), quokkas.path(10)))
     put_into_basket(page, 1)
     expect_pieces(page, 3)
-    page.get_by_role("link", name="Basket").click()
+    follow(page.get_by_role("link", name="Basket"))
     total = page.locator("#total")
     expect(total).to_have_text("31,021")
     quantity = page.get_by_label("Quantity of Quokka 10")
@@ -262,6 +263,27 @@ def test_a_basket_is_filled_changed_and_emptied(visit, quokkas):
     expect(page.get_by_text("There is nothing in it yet.")).to_be_visible()
 
 
+def test_a_quantity_that_is_changed_before_the_script_has_come_is_saved(visit, quokkas):
+    one = visit()
+    page = one.open(quokkas.path(19))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    held: list[Route] = []
+    page.route("**/shop.js", lambda route: held.append(route))
+    with page.expect_request("**/shop.js"):
+        page.goto(urljoin(one.url, "/shop/basket/"), wait_until="commit")
+    quantity = page.get_by_label("Quantity of Quokka 20")
+    quantity.fill("3")
+    quantity.press("Tab")
+    expect(quantity).not_to_be_focused()
+    assert len(held) == 1
+    held[0].continue_()
+    expect(page.locator("#total")).to_have_text("60,021")
+    page.unroute("**/shop.js")
+    page.reload()
+    expect(quantity).to_have_value("3")
+
+
 def test_a_basket_does_the_same_without_javascript(visit, quokkas):
     page = visit(java_script_enabled=False).open(quokkas.path(11))
     put_into_basket(page, 3)
@@ -271,7 +293,7 @@ def test_a_basket_does_the_same_without_javascript(visit, quokkas):
     page.get_by_label("Quantity of Quokka 12").fill("2")
     page.get_by_role("button", name="Change").click()
     expect(page.locator("#total")).to_have_text("24,014")
-    page.get_by_role("link", name="Quokka 12").click()
+    follow(page.get_by_role("link", name="Quokka 12"))
     expect(page.get_by_text("In your basket: 2")).to_be_visible()
     page.get_by_label("Quantity").fill("1")
     page.get_by_role("button", name="Change quantity").click()
@@ -284,7 +306,7 @@ def test_a_quantity_that_cannot_be_is_not_sent(visit, quokkas):
     page = visit().open(quokkas.path(12))
     put_into_basket(page, 2)
     expect_pieces(page, 2)
-    page.get_by_role("link", name="Basket").click()
+    follow(page.get_by_role("link", name="Basket"))
     quantity = page.get_by_label("Quantity of Quokka 13")
     for wrong in ("0", "100", ""):
         quantity.fill(wrong)
@@ -300,7 +322,7 @@ def test_what_the_store_refuses_is_said_at_the_line(visit, quokkas):
     page = one.open(quokkas.path(GONE_2))
     put_into_basket(page, 2)
     expect_pieces(page, 2)
-    page.get_by_role("link", name="Basket").click()
+    follow(page.get_by_role("link", name="Basket"))
     quokkas.delete(GONE_2)
     quantity = page.get_by_label("Quantity of Gone 2")
     quantity.fill("5")
@@ -317,7 +339,7 @@ def test_what_another_tab_did_is_taken_over(visit, quokkas):
     page = one.open(quokkas.path(13))
     put_into_basket(page, 2)
     expect_pieces(page, 2)
-    page.get_by_role("link", name="Basket").click()
+    follow(page.get_by_role("link", name="Basket"))
     other = one.context.new_page()
     other.goto(page.url.replace("basket/", f"{quokkas.ids[14]}/"))
     put_into_basket(other, 1)
@@ -343,10 +365,12 @@ def test_the_keyboard_is_enough(visit, quokkas):
     page = visit().open("/shop/")
     tab_to(page, page.get_by_label("Search in names and descriptions"))
     page.keyboard.type("Quokka 17")
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     expect(shown(page)).to_have_text(["Quokka 17"])
     tab_to(page, page.get_by_role("link", name="Quokka 17"))
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Quokka 17")).to_be_visible()
     tab_to(page, page.get_by_label("Quantity"))
     page.keyboard.press("ArrowUp")
@@ -356,7 +380,8 @@ def test_the_keyboard_is_enough(visit, quokkas):
     tab_to(page, page.get_by_role("button", name="Change quantity"))
     page.reload()
     tab_to(page, page.get_by_role("navigation", name="Shop").get_by_role("link", name="Basket"))
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     expect(page.locator("#total")).to_have_text("34,014")
     tab_to(page, page.get_by_label("Quantity of Quokka 17"))
     page.keyboard.press("ArrowUp")

@@ -133,7 +133,8 @@ function openBasket(whole) {
     const name = row.querySelector(".name").textContent;
     const wrong = row.querySelector(".wrong");
     const input = row.querySelector("[name=quantity]");
-    let kept = input.value;
+    const isRefused = input.hasAttribute("aria-invalid");
+    let kept = isRefused ? "" : input.defaultValue;
 
     async function save() {
       if (input.value === kept || !input.reportValidity()) return;
@@ -163,6 +164,7 @@ function openBasket(whole) {
     }
 
     input.addEventListener("change", () => inTurn(save));
+    if (input.value !== input.defaultValue) inTurn(save); // Changed before anybody listened.
     onSubmit(row.querySelector(".change"), save);
     onSubmit(row.querySelector(".remove"), remove);
   }
