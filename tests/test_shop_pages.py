@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
@@ -94,6 +95,24 @@ def search(page: Page, words: str) -> None:
 def put_into_basket(page: Page, quantity: int) -> None:
     page.get_by_label("Quantity").fill(str(quantity))
     page.get_by_role("button", name="Add to basket").click()
+
+
+@contextmanager
+def slow_first_write(page: Page) -> Iterator[None]:
+    """Let the first write to the basket reach the store at the end only, as over a slow line."""
+    held: list[Route] = []
+
+    def pass_on(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/store/basket/*/", pass_on)
+    with page.expect_request("**/store/basket/*/"):
+        yield
+    with page.expect_request_finished(lambda request: request == held[0].request):
+        held[0].continue_()
 
 
 def expect_pieces(page: Page, count: int) -> None:
@@ -282,6 +301,16 @@ def test_a_quantity_that_is_changed_before_the_script_has_come_is_saved(visit, q
     page.unroute("**/shop.js")
     page.reload()
     expect(quantity).to_have_value("3")
+
+
+def test_changes_on_a_products_page_are_made_in_their_order(visit, quokkas):
+    page = visit().open(quokkas.path(23))
+    with slow_first_write(page):
+        put_into_basket(page, 2)
+        put_into_basket(page, 3)
+    expect(page.get_by_text("In your basket: 3")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Quantity")).to_have_value("3")
 
 
 def test_a_basket_does_the_same_without_javascript(visit, quokkas):

@@ -28,6 +28,18 @@ function showPieces(basket) {
   if (pieces) pieces.textContent = number(basket.lines.reduce((sum, line) => sum + line.quantity, 0));
 }
 
+// Changes follow each other, so that the store carries them out, and answers are shown, in the order in
+// which they were made.
+let last = Promise.resolve();
+const inTurn = (act) => (last = last.then(act, act));
+
+function onSubmit(form, act) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    inTurn(act);
+  });
+}
+
 async function put(id, input) {
   const { data } = await send("PUT", `${BASKET}${id}/`, { quantity: input.value });
   input.removeAttribute("aria-invalid");
@@ -73,19 +85,19 @@ function openProduct(product) {
     if (isConnected) look(); // It may have changed while nobody listened.
   });
 
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const input = byId("quantity");
+  async function save() {
     putNote.classList.remove("wrong");
     try {
-      const { quantity } = lineOf(await put(id, input), id);
+      const { quantity } = lineOf(await put(id, byId("quantity")), id);
       button.textContent = gettext("Change quantity");
       putNote.textContent = interpolate(gettext("In your basket: %s"), [number(quantity)]);
     } catch (error) {
       putNote.classList.add("wrong");
       putNote.textContent = said(error);
     }
-  });
+  }
+
+  onSubmit(form, save);
 }
 
 // --- The basket --------------------------------------------------------------------------------------
@@ -123,10 +135,6 @@ function openBasket(whole) {
     const input = row.querySelector("[name=quantity]");
     if (input !== document.activeElement) input.value = line.quantity;
   }
-
-  // Changes follow each other, so that the answer shown last is the latest.
-  let last = Promise.resolve();
-  const inTurn = (act) => (last = last.then(act, act));
 
   function openRow(row) {
     const id = row.dataset.product;
@@ -167,13 +175,6 @@ function openBasket(whole) {
     if (input.value !== input.defaultValue) inTurn(save); // Changed before anybody listened.
     onSubmit(row.querySelector(".change"), save);
     onSubmit(row.querySelector(".remove"), remove);
-  }
-
-  function onSubmit(form, act) {
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      inTurn(act);
-    });
   }
 
   rows().forEach(openRow);
