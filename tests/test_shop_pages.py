@@ -115,6 +115,11 @@ def slow_first_write(page: Page) -> Iterator[None]:
         held[0].continue_()
 
 
+def change(quantity: Locator, number: int) -> None:
+    quantity.fill(str(number))
+    quantity.press("Tab")
+
+
 def expect_pieces(page: Page, count: int) -> None:
     basket = page.get_by_role("navigation", name="Shop").get_by_role("link", name="Basket")
     expect(basket).to_contain_text(str(count))
@@ -301,6 +306,26 @@ def test_a_quantity_that_is_changed_before_the_script_has_come_is_saved(visit, q
     page.unroute("**/shop.js")
     page.reload()
     expect(quantity).to_have_value("3")
+
+
+def test_a_quantity_that_is_changed_while_others_are_being_saved_is_saved_too(visit, quokkas):
+    one = visit()
+    page = one.open(quokkas.path(21))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    one.open(quokkas.path(22))
+    put_into_basket(page, 1)
+    expect_pieces(page, 3)
+    one.open("/shop/basket/")
+    first, second = (page.get_by_label(f"Quantity of Quokka {number}") for number in (22, 23))
+    with slow_first_write(page):
+        change(first, 3)
+        change(first, 5)
+        change(second, 4)
+    expect(page.locator("#total")).to_have_text("202,063")
+    page.reload()
+    expect(first).to_have_value("5")
+    expect(second).to_have_value("4")
 
 
 def test_changes_on_a_products_page_are_made_in_their_order(visit, quokkas):

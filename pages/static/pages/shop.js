@@ -105,6 +105,7 @@ function openProduct(product) {
 function openBasket(whole) {
   const [total, tell, notes, nothing] = ["total", "said", "notes", "empty"].map(byId);
   const rows = () => [...whole.querySelectorAll("[data-product]")];
+  const unsaved = new Set(); // Inputs with a change that waits for its turn: no answer knows of it yet.
 
   function show(basket) {
     if (basket.lines.some((line) => !whole.querySelector(`[data-product="${line.product}"]`))) {
@@ -133,7 +134,7 @@ function openBasket(whole) {
     row.querySelector("[data-total]").textContent = number(line.total);
     row.querySelector(".wrong").textContent = "";
     const input = row.querySelector("[name=quantity]");
-    if (input !== document.activeElement) input.value = line.quantity;
+    if (input !== document.activeElement && !unsaved.has(input)) input.value = line.quantity;
   }
 
   function openRow(row) {
@@ -144,7 +145,13 @@ function openBasket(whole) {
     const isRefused = input.hasAttribute("aria-invalid");
     let kept = isRefused ? "" : input.defaultValue;
 
+    function changed() {
+      unsaved.add(input);
+      inTurn(save);
+    }
+
     async function save() {
+      unsaved.delete(input);
       if (input.value === kept || !input.reportValidity()) return;
       kept = input.value;
       try {
@@ -171,8 +178,8 @@ function openBasket(whole) {
       }
     }
 
-    input.addEventListener("change", () => inTurn(save));
-    if (input.value !== input.defaultValue) inTurn(save); // Changed before anybody listened.
+    input.addEventListener("change", changed);
+    if (input.value !== input.defaultValue) changed(); // Changed before anybody listened.
     onSubmit(row.querySelector(".change"), save);
     onSubmit(row.querySelector(".remove"), remove);
   }
