@@ -10,10 +10,11 @@ from urllib.parse import urljoin
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
 from tests.browser import PHONE, follow
 from tests.processes import ROOT, StoreProcess, clean_environment
+from tests.waiting import wait_for
 
 COUNT = 30
 MARKUP = "<script>alert(1)</script> Quokka"
@@ -239,6 +240,22 @@ def test_a_price_that_changed_while_nobody_listened_is_looked_up(visit, quokkas)
     expect(page.locator("#price")).to_have_text("2,007")
     assert all("ERR_FAILED" in complaint for complaint in one.complaints)
     one.complaints.clear()  # They are of the streams that this test has cut off.
+
+
+def test_a_price_that_was_looked_up_before_it_changed_is_not_shown_after(visit, quokkas):
+    one = visit()
+    asked: list[tuple[Route, APIResponse]] = []
+    one.page.route("**/price/", lambda route: asked.append((route, route.fetch())))
+    page = one.open(quokkas.path(24))
+    wait_for(lambda: page.evaluate("true") and asked)  # The page looks as soon as it listens.
+    quokkas.reprice(24, 25008)  # It keeps its place among the others, which are sorted by prices.
+    expect(page.locator("#price")).to_have_text("25,008")
+    route, response = asked[0]
+    with page.expect_request_finished(lambda request: request == route.request):
+        route.fulfill(response=response)
+    page.evaluate("new Promise(requestAnimationFrame)")
+    expect(page.locator("#price")).to_have_text("25,008")
+    expect(page.get_by_text("The price has just changed. Before: 25,007")).to_be_visible()
 
 
 def test_a_product_that_is_taken_out_of_the_store_says_so_on_its_open_page(visit, quokkas):

@@ -54,6 +54,7 @@ function openProduct(product) {
   const [price, priceNote, putNote, form] = ["price", "price-note", "put-note", "put"].map(byId);
   const button = form.querySelector("button");
   let shown = JSON.parse(product.dataset.price);
+  let news = 0; // What was asked for before the latest of them does not hold any more.
 
   function show(value) {
     if (value === shown) return;
@@ -69,9 +70,17 @@ function openProduct(product) {
     button.disabled = true;
   }
 
+  function heard(name, event) {
+    news += 1;
+    if (name === "deleted") gone();
+    else show(event.price);
+  }
+
   async function look() {
+    const asked = news += 1;
     try {
-      show((await get(product.dataset.priceUrl)).data.price);
+      const { data } = await get(product.dataset.priceUrl);
+      if (asked === news) show(data.price);
     } catch (error) {
       if (error.status === 404) gone();
       // Else what is shown stays; the next event, or the next connection, brings another look.
@@ -80,7 +89,7 @@ function openProduct(product) {
 
   follow((name, event) => {
     if (!event || event.id === undefined) look(); // Of a bulk nobody knows what it changed.
-    else if (event.id === id) name === "deleted" ? gone() : show(event.price);
+    else if (event.id === id) heard(name, event);
   }, (isConnected) => {
     if (isConnected) look(); // It may have changed while nobody listened.
   });
