@@ -117,6 +117,17 @@ def test_who_replaces_a_price_that_they_have_not_seen_is_told(page, demo_store):
     expect_told(page, "Book D costs 45 everywhere; before, it was 44.")
 
 
+def test_an_event_that_comes_late_is_told_all_the_same(page, demo_store):
+    for price in (70, 71):
+        set_price(demo_store, 1, price)
+    expect(page.get_by_role("option", name="Book A · 71", exact=True)).to_have_count(1)
+    send_to(page, "hidden")  # It does not listen there.
+    save(page, 1, 75)
+    expect_step(page, "No event has arrived yet; it takes Redis.")
+    send_to(page, "visible")
+    expect_step(page, "The event arrived: everybody who listens knows that it costs 75.")
+
+
 def test_the_keyboard_is_enough(page, demo_store):
     set_price(demo_store, 5, 50)
     page.get_by_label("Product").focus()

@@ -25,6 +25,7 @@ class Story {
   constructor() {
     this.started = performance.now();
     steps.replaceChildren();
+    listeners.clear(); // What comes now would be told in the wrong story.
     everywhere.hidden = true;
     summary.textContent = gettext("One moment …");
   }
@@ -71,18 +72,21 @@ async function askCached(story) {
 
 const listeners = new Set();
 
-function priceEvent(product, price) {
+// Tells when the event comes, late ones too; the story goes on with it, or without it after EVENT_WAIT_MS.
+function priceEvent(story, product, price) {
   return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      if (listeners.has(listener)) story.tell(gettext("No event has arrived yet; it takes Redis."), "bad");
+      resolve();
+    }, EVENT_WAIT_MS);
     const listener = (event) => {
       if (event.id !== product || event.price !== price) return;
       listeners.delete(listener);
-      resolve(true);
+      clearTimeout(timer);
+      story.tell(interpolate(gettext("The event arrived: everybody who listens knows that it costs %s."), [shown(price)]), "cache");
+      resolve();
     };
     listeners.add(listener);
-    setTimeout(() => {
-      listeners.delete(listener);
-      resolve(false);
-    }, EVENT_WAIT_MS);
   });
 }
 
@@ -129,11 +133,7 @@ async function changePrice(form) {
   const price = Number(form.elements.price.value);
   const expected = option(product).dataset.price;
   const story = new Story();
-  const event = priceEvent(product, price).then((came) => {
-    story.tell(came
-      ? interpolate(gettext("The event arrived: everybody who listens knows that it costs %s."), [shown(price)])
-      : gettext("No event has arrived yet; it takes Redis."), came ? "cache" : "bad");
-  });
+  const event = priceEvent(story, product, price);
   const { data } = await post(form.action, new FormData(form));
   story.tell(interpolate(
     gettext("The answer arrived: %(name)s is saved. The write took the server %(ms)s ms."),
