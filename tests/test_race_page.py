@@ -15,11 +15,12 @@ from django.test import Client
 from playwright.sync_api import Locator, Page, expect
 
 from store.breaker import RETRY_SECONDS
+from tests.browser import PATIENCE, SLOW_MS
 from tests.processes import ROOT, StoreProcess, clean_environment
 from tests.visitors import ask_at_once
 from tests.waiting import wait_for
 
-PATIENCE_MS = 30_000  # A hundred requests take half a second; the machine may be busy.
+PATIENCE_MS = 2 * SLOW_MS  # For a hundred requests, which take half a second.
 RUN = "Run 100 requests (50 each)"
 FIGURE = re.compile(r"^\d[\d.,]*$")
 PERSIAN_FIGURE = re.compile(r"^[\u06f0-\u06f9\u066b\u066c]+$")
@@ -145,7 +146,7 @@ def test_the_request_that_fills_the_cache_is_shown_as_such(visit, demo_store):
 
 
 def empty_cache(store: StoreProcess) -> None:
-    environment = clean_environment(VAR_DIR=str(store.log.parent))
+    environment = clean_environment(VAR_DIR=str(store.log.parent), **PATIENCE)
     command = [sys.executable, "manage.py", "clear_cache", "--all"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
 

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
-from tests.browser import PHONE, follow
+from tests.browser import PATIENCE, PHONE, follow
 from tests.processes import ROOT, StoreProcess, clean_environment
 from tests.visitors import press
 from tests.waiting import wait_for
@@ -77,7 +77,7 @@ def quokkas(demo_store: StoreProcess) -> Iterator[Quokkas]:
 
 def in_the_demo(store: StoreProcess, code: str) -> str:
     """Run Python in the demo's own environment, as an operator might; return what it printed."""
-    environment = clean_environment(VAR_DIR=str(store.log.parent), CACHE_BUDGET_SECONDS="5")
+    environment = clean_environment(VAR_DIR=str(store.log.parent), **PATIENCE)
     command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
