@@ -353,7 +353,7 @@ def gzipping_store(open_store, demo_books) -> StoreProcess:
 def test_real_clients_read_it(gzipping_store, demo_books, tmp_path):
     url = f"http://127.0.0.1:{gzipping_store.port}{PATH}"
     assert len(requests.get(url, timeout=30).json()["results"]) == demo_books
-    assert len(httpx.get(url).json()["results"]) == demo_books
+    assert len(httpx.get(url, timeout=30).json()["results"]) == demo_books
     body = gzipping_store.get(PATH, {"Accept-Encoding": "gzip"}).body
     (tmp_path / "list.gz").write_bytes(body)
     subprocess.run(["gzip", "-t", tmp_path / "list.gz"], check=True)
