@@ -47,6 +47,7 @@ class Job {
     this.say(file ? gettext("The file is being sent.") : gettext("The export is being asked for."));
     try {
       const { data } = await post(this.form.dataset.url, new FormData(this.form));
+      this.form.reset(); // Now, as what is chosen from here on is for the next one.
       this.watch(`${this.kind}-${data.id}`);
     } catch (error) {
       this.say(error.message, "bad");
@@ -89,7 +90,6 @@ class Job {
 
   end({ id, state, result, error }) {
     this.button.disabled = false;
-    this.card.querySelector("[type=file]")?.form.reset();
     if (state === "failed") {
       this.say(error, "bad");
     } else if (this.kind === "export") {
