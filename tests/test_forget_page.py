@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from pages import outages
 from store.breaker import RETRY_SECONDS
@@ -183,6 +183,18 @@ def test_after_its_time_is_up_the_next_request_fills_the_cache(page, demo_store)
     click(page, "Let it expire")
     expect_step(page, "The time of the cached list is up.")
     expect_step(page, A_MISS)
+
+
+def test_while_a_button_does_its_work_the_others_say_that_they_wait(page):
+    held: list[Route] = []
+    page.route("**/forget/price/", lambda route: held.append(route))
+    other = page.get_by_role("button", name="Clear the cache")
+    with page.expect_request("**/forget/price/"):
+        save(page, 2, 2000)
+    expect(other).to_be_disabled()
+    held[0].continue_()
+    expect_told(page, re.compile("Book B costs 2,000 everywhere"))
+    expect(other).to_be_enabled()
 
 
 def test_200_requests_at_once_cost_one_query(page):

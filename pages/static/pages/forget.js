@@ -269,14 +269,20 @@ let isBusy = false;
 
 async function press(form) {
   if (isBusy) return; // Two stories at once could not be told apart.
-  isBusy = true;
+  setBusy(true);
   find(".happened").scrollIntoView({ block: "nearest" }); // On a phone it is below the buttons.
   try {
     await ways[form.dataset.button](form);
   } catch (error) {
     summary.textContent = error.message;
   }
-  isBusy = false;
+  setBusy(false);
+}
+
+// Not `disabled`, which would take the focus away from under somebody's fingers.
+function setBusy(state) {
+  isBusy = state;
+  for (const button of section.querySelectorAll("[data-button] button")) button.ariaDisabled = state ? "true" : null;
 }
 
 for (const form of forms) {
