@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, Locator, Page, Route, expect
 
 from pages import outages
 from store.breaker import RETRY_SECONDS
@@ -102,15 +102,35 @@ def test_a_price_that_somebody_else_changes_is_shown_at_once(page, demo_store):
     expect(page.get_by_role("option", name="Book C · 32", exact=True)).to_have_count(1)
 
 
-def test_prices_that_change_many_at_once_are_shown_too(page, demo_store):
+def reprice_many(demo_store: StoreProcess, price: int) -> None:
+    """Change the prices of products 3 and 4 by one query, whose event names neither."""
     code = (
-        "from store.models import Product; Product.objects.filter(pk__in=[3, 4]).update(price=77)"
+        "from store.models import Product; "
+        f"Product.objects.filter(pk__in=[3, 4]).update(price={price})"
     )
     environment = clean_environment(VAR_DIR=str(demo_store.log.parent), **browser.PATIENCE)
     command = [sys.executable, "manage.py", "shell", "-c", code]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+def test_prices_that_change_many_at_once_are_shown_too(page, demo_store):
+    reprice_many(demo_store, 77)
     for name in ("Book C", "Book D"):
         expect(page.get_by_role("option", name=f"{name} · 77", exact=True)).to_have_count(1)
+
+
+def test_prices_that_were_read_before_one_changed_do_not_undo_it(page, demo_store):
+    asked: list[tuple[Route, APIResponse]] = []
+    page.route("**/store/?limit=*", lambda route: asked.append((route, route.fetch())))
+    reprice_many(demo_store, 78)
+    wait_for(lambda: page.evaluate("true") and asked)
+    set_price(demo_store, 3, 79)
+    option = page.get_by_role("option", name="Book C · 79", exact=True)
+    expect(option).to_have_count(1)
+    route, response = asked[0]
+    route.fulfill(response=response)
+    expect(page.get_by_role("option", name="Book D · 78", exact=True)).to_have_count(1)
+    expect(option).to_have_count(1)
 
 
 def test_who_replaces_a_price_that_they_have_not_seen_is_told(page, demo_store):

@@ -71,6 +71,7 @@ async function askCached(story) {
 // --- Events ------------------------------------------------------------------------------------------
 
 const listeners = new Set();
+const heardOf = new Set(); // Products with an event since the list was asked for, which it may not know of.
 
 // Tells when the event comes, late ones too; the story goes on with it, or without it after EVENT_WAIT_MS.
 function priceEvent(story, product, price) {
@@ -93,6 +94,7 @@ function priceEvent(story, product, price) {
 function heard(name, event) {
   if (name === "bulk" || name === "reset") readAgain();
   if (name !== "updated") return;
+  heardOf.add(event.id);
   for (const listener of [...listeners]) listener(event);
   show(event.id, event.price);
 }
@@ -101,9 +103,10 @@ function heard(name, event) {
 async function readAgain() {
   const options = section.querySelectorAll("option");
   if (!options.length) return;
+  heardOf.clear();
   try {
     const { data } = await get(`${lists.store}?limit=${options.length}`);
-    for (const one of data.results) show(one.id, one.price);
+    for (const one of data.results) if (!heardOf.has(one.id)) show(one.id, one.price);
   } catch {
     // Who saves a price is told what it was before.
   }
