@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
@@ -11,6 +12,7 @@ from redis.exceptions import RedisError
 
 from store import keys
 from store.breaker import Unavailable
+from store.caching import request
 from store.caching.aside import Aside
 from store.caching.fetched import Item, Limits, Outcome
 from store.caching.outage import Outage
@@ -20,8 +22,11 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.engines
 
-LIMITS = Limits(wait_seconds=5, lease_seconds=5, budget_seconds=10, command_seconds=0.1)
-MAIN = Item("product", "", keys.entry_keys("product"), ttl_seconds=60, stale_seconds=60)
+# Longer than a machine stalls: who waits in a test does so for what the test does next.
+LIMITS = Limits(wait_seconds=60, lease_seconds=60, budget_seconds=60, command_seconds=0.1)
+TTL_SECONDS = 6000
+LAST_PART_MS = TTL_SECONDS * 1000 // 20  # of an entry's life, in which it is refreshed ahead
+MAIN = Item("product", "", keys.entry_keys("product"), TTL_SECONDS, stale_seconds=60)
 
 
 def limits(**changes: float) -> Limits:
@@ -43,7 +48,9 @@ def process() -> Aside:
 
 
 @pytest.fixture(autouse=True)
-def no_outage_outlives_its_test():
+def no_outage_outlives_its_test(monkeypatch):
+    """An outage lasts until a test ends it: no thread does so while the machine stalls."""
+    monkeypatch.setattr("store.caching.outage.RETRY_SECONDS", 60.0)
     yield
     while processes:
         processes.pop().outage._began = None
@@ -123,7 +130,7 @@ def test_an_invalidation_frees_the_lock(load, in_background):
     slow = in_background(process().fetch, MAIN, load, LIMITS)
     assert load.reached.wait(30)
     process().forget("product")
-    # It would wait for 5 s and then not be the one who fills, had it to wait for the lease.
+    # It would give up and not be the one who fills, had it to wait for the lease.
     filled = process().fetch(MAIN, lambda: b"new", limits(wait_seconds=0.5))
     load.released.set()
     slow.result()
@@ -194,24 +201,32 @@ def test_a_process_waits_for_the_fill_of_another(load, in_background):
     assert waiter.result().body == b"1"
 
 
-def test_waiting_does_not_spin(load, in_background):
+def test_waiting_does_not_spin(load, in_background, monkeypatch):
     load.hold()
     first = in_background(process().fetch, MAIN, load, LIMITS)
     assert load.reached.wait(30)
-    pauses: list[float] = []
+    clock, pauses = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock[0] += seconds
+
+    # Only what it sleeps takes time, whatever the machine does meanwhile.
+    monkeypatch.setattr(request, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     waiting = process()
-    waiting.sleep = pauses.append  # Without any pause it polls as fast as it can ...
+    waiting.sleep = sleep
     gave_up = waiting.fetch(MAIN, lambda: b"own", limits(wait_seconds=0.2))
     load.released.set()
     first.result()
-    assert gave_up.outcome is Outcome.LOADED
-    assert pauses[0] == 0.005  # ... but it asks for these.
+    assert (gave_up.outcome, gave_up.detail) == (Outcome.LOADED, "wait-timeout")
+    assert pauses[0] == 0.005
+    assert pauses == sorted(pauses)
     assert max(pauses) == 0.05
 
 
 def test_one_request_refreshes_ahead_while_others_are_served(load, in_background, redis: Redis):
     process().fetch(MAIN, load, LIMITS)
-    redis.pexpire(key("product"), 3000)  # of 60 s: the last part of its life
+    redis.pexpire(key("product"), LAST_PART_MS)
     load.hold()
     refresher = in_background(process().fetch, MAIN, load, LIMITS)
     assert load.reached.wait(30)
@@ -221,12 +236,12 @@ def test_one_request_refreshes_ahead_while_others_are_served(load, in_background
     assert {(one.outcome, one.body) for one in others} == {(Outcome.HIT, b"1")}
     assert (refresher.result().outcome, refresher.result().body) == (Outcome.REFRESHED, b"2")
     assert process().fetch(MAIN, never, LIMITS).body == b"2"
-    assert redis.pttl(key("product")) > 50_000
+    assert redis.pttl(key("product")) > 2 * LAST_PART_MS
 
 
 def test_a_refresh_that_fails_leaves_the_entry_served(load, redis: Redis):
     process().fetch(MAIN, load, LIMITS)
-    redis.pexpire(key("product"), 3000)
+    redis.pexpire(key("product"), LAST_PART_MS)
 
     def down() -> bytes:
         raise Unavailable
@@ -240,9 +255,9 @@ def test_entries_expire_apart_and_never_after_their_ttl(load, redis: Redis):
         redis.delete(key("product"))
         process().fetch(MAIN, load, LIMITS)
         lives.add(redis.pttl(key("product")))
-    assert max(lives) <= 60_000
-    assert min(lives) > 53_000
-    assert max(lives) - min(lives) > 1_000
+    assert max(lives) <= TTL_SECONDS * 1000
+    assert min(lives) > TTL_SECONDS * 1000 * 0.89
+    assert max(lives) - min(lives) > TTL_SECONDS * 1000 / 60
 
 
 def test_the_last_good_value_bridges_an_outage_of_the_source(load, redis: Redis):
@@ -299,7 +314,7 @@ def test_a_request_over_its_budget_reads_the_source(load):
 
 def test_a_refresh_that_is_over_budget_leaves_the_entry_served(load, redis: Redis):
     process().fetch(MAIN, load, LIMITS)
-    redis.pexpire(key("product"), 3000)
+    redis.pexpire(key("product"), LAST_PART_MS)
     slow = limits(budget_seconds=0.1 + 1e-6)  # Room for one command, and then for no other.
     assert process().fetch(MAIN, never, slow).outcome is Outcome.HIT
 
