@@ -25,7 +25,7 @@ from store.caching.entry import GENERATION_CHARACTERS, Entry
 from store.catalogue import ProductQuery
 from store.models import Product
 from store.serializers import ProductQuerySerializer
-from tests.servers import free_port, start_redis
+from tests.servers import PATIENT_BUDGET_SECONDS, free_port, start_redis
 from tests.test_http_caching import database_out_of_reach
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
@@ -90,7 +90,7 @@ def test_unknown_parameters_make_no_keys(client, books, redis, settings):
 
 def test_a_search_too_long_is_400_before_any_cache_access(open_store, books):
     server = start_redis(port := free_port())
-    url, patience = f"redis://127.0.0.1:{port}/0", {"CACHE_BUDGET_SECONDS": "5"}
+    url, patience = f"redis://127.0.0.1:{port}/0", {"CACHE_BUDGET_SECONDS": PATIENT_BUDGET_SECONDS}
     store = open_store(REDIS_URL=url, SECRET_KEY="x" * 50, **patience)
     with Redis(port=port) as own:
 

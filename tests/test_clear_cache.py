@@ -199,7 +199,11 @@ def test_redis_down_is_one_clear_error():
     assert finished.stderr.count("\n") == 1
 
 
-def test_a_hung_redis_is_one_clear_error_soon(own, entries, server):
+def test_a_hung_redis_is_one_clear_error_soon(own, entries, server, settings):
+    settings.REDIS_READ_SECONDS = 0.5
+    # django-redis keeps one pool of connections a URL, so this is another URL.
+    impatient = {**settings.CACHES["default"], "LOCATION": f"{url_of(server)}#impatient"}
+    settings.CACHES = {**settings.CACHES, "default": impatient}
     server.process.send_signal(signal.SIGSTOP)
     started = time.monotonic()
     try:

@@ -10,7 +10,7 @@ from mirakuru import TCPExecutor
 from redis import Redis
 
 from tests.processes import ROOT, Answer, StoreProcess
-from tests.servers import free_port, start_redis
+from tests.servers import PATIENT_BUDGET_SECONDS, free_port, start_redis
 from tests.visitors import ask_at_once, complaints, cookies, is_hit, prices
 from tests.waiting import wait_for
 
@@ -31,7 +31,7 @@ def open_on(open_store, server: TCPExecutor, *arguments: str, **variables: str) 
     arguments += ("--workers", str(WORKERS), "--threads", str(THREADS))
     variables |= {"REDIS_URL": f"redis://127.0.0.1:{server.port}/0"}
     # Patience, as only those tests here are about outages that end or begin them.
-    variables.setdefault("CACHE_BUDGET_SECONDS", "5")
+    variables.setdefault("CACHE_BUDGET_SECONDS", PATIENT_BUDGET_SECONDS)
     return open_store(*arguments, SECRET_KEY=settings.SECRET_KEY, **variables)
 
 
@@ -61,8 +61,7 @@ def visit(store: StoreProcess, editor) -> None:
 def test_a_process_has_no_more_connections_than_the_formula_says(
     max_connections, open_store, server, editor, books
 ):
-    variables = {"REDIS_MAX_CONNECTIONS": str(max_connections), "CACHE_BUDGET_SECONDS": "5"}
-    store = open_on(open_store, server, **variables)
+    store = open_on(open_store, server, REDIS_MAX_CONNECTIONS=str(max_connections))
     with Redis(port=server.port, single_connection_client=True) as redis:
         for _ in range(5):
             redis.delete(f"{settings.PROJECT_NAME}:1:product")

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from tests import container
 from tests.manifests import BASE, EXAMPLE, pods, variables
-from tests.servers import free_port
+from tests.servers import PATIENT_BUDGET_SECONDS, free_port
 from tests.test_database import missing_database  # noqa: F401
 
 REASON_NOT_TO = container.reason_not_to()
@@ -86,7 +86,8 @@ class Pods:
             "PORT": str(self._port),
             "SECRET_KEY": secrets.token_urlsafe(50),
             "METRICS_ALLOW": "127.0.0.1",
-            "CACHE_BUDGET_SECONDS": "5",  # A machine that stalls must not count as an outage.
+            # A machine that stalls must not count as an outage.
+            "CACHE_BUDGET_SECONDS": PATIENT_BUDGET_SECONDS,
             "DJANGO_SUPERUSER_PASSWORD": self._password,
         }
 

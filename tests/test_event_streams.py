@@ -22,7 +22,7 @@ from store.models import Product
 from tests.line import Line
 from tests.listeners import PATH, Listener, listening
 from tests.processes import StoreProcess
-from tests.servers import free_port, start_redis
+from tests.servers import PATIENT_BUDGET_SECONDS, free_port, start_redis
 from tests.test_metrics import samples_of, value
 from tests.visitors import complaints, reprice
 from tests.waiting import wait_for
@@ -292,7 +292,7 @@ def test_without_redis_streams_stay_open_and_go_on_once_it_is_back(open_store, b
         store = open_store(
             QUEUE_REDIS_URL=f"redis://127.0.0.1:{line.port}/0",
             SECRET_KEY=django_settings.SECRET_KEY,
-            CACHE_BUDGET_SECONDS="5",
+            CACHE_BUDGET_SECONDS=PATIENT_BUDGET_SECONDS,
         )
         with listening(store.port, 4) as listeners, Redis(port=port) as redis:
             line.cut()

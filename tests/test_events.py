@@ -18,7 +18,7 @@ from store.event_announcer import Announcer, announcer
 from store.events import MOST_IN_A_TRANSACTION
 from store.models import Product
 from tests.line import Line
-from tests.servers import free_port, start_redis
+from tests.servers import HANGING_READ_SECONDS, free_port, start_redis
 from tests.test_freshness import raw_sql
 from tests.waiting import wait_for
 
@@ -299,6 +299,7 @@ def test_who_reads_the_cached_list_because_of_an_event_gets_the_new_one(books, c
 @pytest.fixture
 def line(settings) -> Iterator[Line]:
     """The line to a Redis of our own, which events are announced on."""
+    settings.REDIS_READ_SECONDS = HANGING_READ_SECONDS
     server = start_redis(free_port())
     line = Line(server.port)
     settings.QUEUE_REDIS_URL = f"redis://127.0.0.1:{line.port}/0"

@@ -22,6 +22,8 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+BOUNDED_SECONDS = 10  # a busy machine's; what waits for no timeout takes milliseconds
+
 
 @pytest.fixture
 def rq(queue_server):
@@ -138,7 +140,7 @@ def test_a_job_makes_up_for_lost_invalidations_before_its_process_ends(rq, monke
 # --- Enqueuing ------------------------------------------------------------------------------------
 
 
-def test_without_redis_nothing_is_enqueued_and_nobody_waits(queue_server, settings):
+def test_without_redis_nothing_is_enqueued_and_nobody_waits(queue_server):
     queue_server.kill()
     started = time.monotonic()
     for ask in (
@@ -149,7 +151,7 @@ def test_without_redis_nothing_is_enqueued_and_nobody_waits(queue_server, settin
     ):
         with pytest.raises(Unavailable):
             ask()
-    assert time.monotonic() - started < 2 * settings.CACHE_BUDGET_SECONDS
+    assert time.monotonic() - started < BOUNDED_SECONDS
 
 
 def test_a_job_is_found_by_its_id_until_it_is_forgotten(queue_server):

@@ -15,6 +15,7 @@ from drf_spectacular.validation import validate_schema
 
 from store.models import Product, Transfer
 from tests.processes import ROOT
+from tests.servers import PATIENT_BUDGET_SECONDS
 from tests.visitors import CSRF_TOKEN, cookies
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -111,7 +112,10 @@ def test_the_running_store_keeps_to_its_schema(
         Product.objects.create(pk=number, name=f"Book {number}", price=100 * number)
     for number, kind in ((7, "import"), (8, "export")):  # The schema's examples.
         Transfer.objects.create(pk=number, kind=kind, state="done", touched_at=timezone.now())
-    variables = {"QUEUE_REDIS_URL": settings.QUEUE_REDIS_URL, "CACHE_BUDGET_SECONDS": "5"}
+    variables = {
+        "QUEUE_REDIS_URL": settings.QUEUE_REDIS_URL,
+        "CACHE_BUDGET_SECONDS": PATIENT_BUDGET_SECONDS,
+    }
     store = open_store("--access-logfile", "-", **variables)
     # Otherwise each request with made-up credentials costs the hashing of a password.
     headers = {"Authorization": "none"}
