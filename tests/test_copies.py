@@ -17,7 +17,7 @@ from store.caching.copies import Copies, Copy, NoCopies
 from store.caching.entry import Entry
 from store.models import Product
 from tests.line import Line
-from tests.servers import free_port, start_redis
+from tests.servers import PATIENT_BUDGET_SECONDS, free_port, start_redis
 from tests.visitors import ask_at_once, complaints, is_hit, prices, reprice
 from tests.waiting import wait_for
 from tests.witnesses import Readers, Write, late_reads, rising_prices
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.engines
 on_database = pytest.mark.django_db(transaction=True)
 
 LAG_SECONDS = 0.1
-PATIENT_SECONDS = 2.0  # where a test is not about the lag, and the machine may stall
+NOT_THE_POINT_SECONDS = 60.0  # a lag that no stall outlasts, for tests of what does not hang on it
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def make(server) -> Iterator[Callable[..., Copies]]:
     """Make the copies of a process, which track keys of their own prefix."""
     made: list[Copies] = []
 
-    def make_one(lag: float = PATIENT_SECONDS, max_bytes: int = 1000, **connection) -> Copies:
-        options = {"port": server.port, "protocol": 3, "socket_timeout": 0.5} | connection
+    def make_one(lag: float = NOT_THE_POINT_SECONDS, max_bytes: int = 1000, **connection) -> Copies:
+        options = {"port": server.port, "protocol": 3, "socket_timeout": 30} | connection
         copies = Copies(lambda: Connection(**options), lambda: ["a:"], lag, max_bytes)
         made.append(copies)
         return copies
@@ -109,7 +109,7 @@ def test_what_changes_in_redis_is_dropped(make, redis, change):
     track(copies)
     keep(copies)
     change(redis)
-    wait_for(lambda: copies.find("family", "") is None, seconds=PATIENT_SECONDS)
+    wait_for(lambda: copies.find("family", "") is None, seconds=NOT_THE_POINT_SECONDS)
     assert copies._copies == {}
 
 
@@ -133,11 +133,11 @@ def test_what_this_process_stores_itself_stays(make, redis):
     time.sleep(0.1)
     assert copies.find("family", "") is kept
     redis.set("a:family", "another's")
-    wait_for(lambda: copies.find("family", "") is None, seconds=PATIENT_SECONDS)
+    wait_for(lambda: copies.find("family", "") is None, seconds=NOT_THE_POINT_SECONDS)
     kept = keep(copies)
     copies.expect("family")
     redis.delete("a:family:generation")
-    wait_for(lambda: copies.find("family", "") is None, seconds=PATIENT_SECONDS)
+    wait_for(lambda: copies.find("family", "") is None, seconds=NOT_THE_POINT_SECONDS)
 
 
 def test_a_change_between_reading_and_keeping_counts(make, redis):
@@ -236,7 +236,7 @@ def test_a_lost_connection_drops_all_copies_and_is_made_anew(make, redis):
 
 def test_a_process_that_serves_nothing_tracks_nothing(make, redis, monkeypatch):
     monkeypatch.setattr("store.caching.announcements.IDLE_SECONDS", 0.2)
-    copies = make(client_name="idle")
+    copies = make(lag=2.0, client_name="idle")  # It looks once in each quarter of that.
     track(copies)
     keep(copies)
     wait_for(lambda: not copies._announcements.are_heard)
@@ -343,6 +343,10 @@ def test_the_process_that_writes_sees_its_own_write_at_once(open_store, editor, 
         store.get("/store/cached/")
 
 
+def outages_of(store) -> int:
+    return len([one for one in complaints(store.log) if "left alone" in one])
+
+
 @on_database
 def test_a_dead_line_to_redis_makes_no_answer_older_than_the_lag(open_store, books):
     executor = start_redis(free_port())
@@ -353,16 +357,17 @@ def test_a_dead_line_to_redis_makes_no_answer_older_than_the_lag(open_store, boo
         REDIS_URL=f"redis://127.0.0.1:{line.port}/0",
         LOCAL_CACHE_MAX_LAG=str(LAG_SECONDS),
         SECRET_KEY=settings.SECRET_KEY,
-        CACHE_BUDGET_SECONDS="1",
+        CACHE_BUDGET_SECONDS="5",
     )
     warm(store)
+    outages = outages_of(store)
     line.go_dead()
     Product.objects.update(price=66)  # Nobody could tell that Redis.
     time.sleep(LAG_SECONDS)
     assert prices(store.get("/store/cached/")) == [66, 66, 66]
     line.mend()
     assert prices(store.get("/store/cached/")) == [66, 66, 66]
-    assert len([one for one in complaints(store.log) if "left alone" in one]) == 1
+    assert outages_of(store) == outages + 1
     line.close()
     executor.kill()
 
@@ -398,7 +403,11 @@ def test_a_redis_that_is_killed_and_comes_back_makes_no_answer_older_than_the_la
 def test_copies_cost_a_process_one_connection(open_store, books):
     server = start_redis(free_port())
     url = f"redis://127.0.0.1:{server.port}/0"
-    variables = {"REDIS_URL": url, "SECRET_KEY": settings.SECRET_KEY, "CACHE_BUDGET_SECONDS": "5"}
+    variables = {
+        "REDIS_URL": url,
+        "SECRET_KEY": settings.SECRET_KEY,
+        "CACHE_BUDGET_SECONDS": PATIENT_BUDGET_SECONDS,
+    }
     store = open_store("--workers=2", "--threads=2", LOCAL_CACHE="on", **variables)
     with Redis(port=server.port) as own:
 
@@ -408,5 +417,8 @@ def test_copies_cost_a_process_one_connection(open_store, books):
         wait_for(lambda: ask_at_once(store) and tracking() >= 2)
         for _ in range(3):
             ask_at_once(store)
-        assert tracking() == 2
+            assert (
+                tracking() <= 2
+            )  # Fewer if the machine stalls and a worker has been idle for long.
+        wait_for(lambda: ask_at_once(store) and tracking() == 2)
     server.kill()
