@@ -240,7 +240,6 @@ def test_a_client_that_does_not_read_is_dropped_and_no_other_waits_for_it(store)
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="asks the kernel of Linux")
 def test_a_client_that_takes_nothing_is_seen_to_be_gone_before_the_line_is_full(monkeypatch):
-    monkeypatch.setattr(server_sent_events, "SILENT_SECONDS", 0.5)
     follower = Follower(Feed(), "")
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -251,6 +250,9 @@ def test_a_client_that_takes_nothing_is_seen_to_be_gone_before_the_line_is_full(
             connection.sendall(b"x" * 50_000)
             assert stream._takes_more()
             assert not stream._has_gone()
+            # Only now, so that it is not gone before that was looked at.
+            monkeypatch.setattr(server_sent_events, "SILENT_SECONDS", 0.5)
+            server_sent_events.answer(follower, connection)
             wait_for(stream._has_gone, seconds=30)
 
 
@@ -271,12 +273,15 @@ def test_who_comes_back_after_a_restart_of_the_workers_has_missed_nothing(store,
     with listening(store.port) as (listener,):
         books[0].save()
         listener.next()
+        workers = workers_of(store)
         if how is signal.SIGHUP:
             store.process.send_signal(how)
         else:
-            for worker in workers_of(store):
+            for worker in workers:
                 worker.kill()
         assert listener.ended.wait(30)
+    # A client that came to one of them as it ends would have to come back once more.
+    wait_for(lambda: not any(worker.is_running() for worker in workers))
     books[1].save()
     store.wait_until_open()
     with listening(store.port, 1, listener.last_id) as (again,):
