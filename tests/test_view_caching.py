@@ -1,5 +1,6 @@
 """Whole answers of API views from the cache: what is stored, for whom, and what never is."""
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +84,7 @@ def long_lived(request):
 
 
 held, go_on = threading.Event(), threading.Event()
+marks = itertools.count()  # Each of threads that come at once gets its own.
 
 
 @api_view()
@@ -91,7 +93,7 @@ def held_with_a_cookie(request):
     held.set()
     assert go_on.wait(30)
     response = answer("held")
-    response.set_cookie("mark", f"of {request.query_params.get('x')} {len(calls)}")
+    response.set_cookie("mark", f"of {request.query_params.get('x')} {next(marks)}")
     return response
 
 
