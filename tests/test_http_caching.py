@@ -100,9 +100,9 @@ def test_a_hit_says_how_long_it_stays(client, books, redis, settings):
 
 
 def test_the_age_is_the_time_since_the_list_was_stored(client, books, redis, settings):
+    began = time.monotonic()
     client.get(CACHED)
     key = key_of(settings, "product")
-    began = time.monotonic()
     redis.pexpire(key, redis.pttl(key) - 100_000)
     age = int(client.get(CACHED)["Age"])
     assert 100 <= age <= 101 + time.monotonic() - began
@@ -110,8 +110,10 @@ def test_the_age_is_the_time_since_the_list_was_stored(client, books, redis, set
 
 def test_what_was_just_read_from_the_database_has_no_age(client, books):
     """RFC 9111, 5.1: an Age field says that the answer was not made for this request."""
+    began = time.monotonic()
     assert "Age" not in client.get(CACHED)
-    assert client.get(CACHED)["Age"] == "0"
+    age = int(client.get(CACHED)["Age"])
+    assert 0 <= age <= time.monotonic() - began
 
 
 def test_an_entry_for_ever_has_no_ttl(client, books, settings):
@@ -122,7 +124,7 @@ def test_an_entry_for_ever_has_no_ttl(client, books, settings):
 
 def test_a_list_refreshed_ahead_counts_as_stale_and_stored(client, books, redis, settings):
     client.get(CACHED)
-    redis.pexpire(key_of(settings, "product"), 5_000)  # The last part of its 600 s.
+    redis.pexpire(key_of(settings, "product"), 50_000)  # The last part of its 600 s.
     response = client.get(CACHED)
     assert response.status_code == 200
     assert response.json()["from_database"] is True
@@ -138,7 +140,8 @@ def filled_elsewhere(client, books, redis, settings) -> Callable[[], None]:
     client.get(CACHED)
     entry = redis.getdel(key_of(settings, "product"))
     generation = redis.get(f"{settings.PROJECT_NAME}:0:product:generation")
-    redis.set(key_of(settings, "product:lock"), generation + b"f" * 32, px=5000)
+    redis.set(key_of(settings, "product:lock"), generation + b"f" * 32, px=60_000)
+    settings.CACHE_WAIT_SECONDS = 30
 
     def finish() -> None:
         redis.set(key_of(settings, "product"), entry, ex=settings.CACHE_TTL)
@@ -195,6 +198,7 @@ def test_a_list_past_a_cache_that_is_down_says_so(client, books, settings):
 
 
 def test_a_stale_list_says_how_long_it_has_been_stale(client, books, redis, settings):
+    began = time.monotonic()
     body = client.get(CACHED).json()["results"]
     redis.delete(key_of(settings, "product"))
     redis.pexpire(key_of(settings, "product:stale"), settings.CACHE_STALE_IF_ERROR * 1000 - 100_000)
@@ -205,7 +209,7 @@ def test_a_stale_list_says_how_long_it_has_been_stale(client, books, redis, sett
     assert response.json()["results"] == body
     status = status_of(response)
     assert (status["hit"], status["detail"]) == (True, "stale-if-error")
-    assert int(status["ttl"]) in (-100, -101)
+    assert 100 <= -int(status["ttl"]) <= 101 + time.monotonic() - began
     assert int(response["Age"]) > 0.89 * settings.CACHE_TTL
 
 
