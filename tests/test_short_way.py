@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory
 from redis.exceptions import RedisError
 
-from store import caching, gzipping, short_way
+from store import caching, catalogue, gzipping, short_way
 from store.caching import process_cache
 from store.models import Product
 from store.short_way import ShortWay
@@ -238,6 +239,10 @@ def test_a_write_that_redis_cannot_be_told_of_counts_here_all_the_same(site, mon
 def test_who_fills_the_entry_has_a_copy_of_it_at_once(site):
     site.prepare()
     Product.objects.update(price=9)
+    # An announcement that comes while the entry is filled would have the copy not kept.
+    assert catalogue.version()
+    asked_at = time.monotonic()
+    wait_for(lambda: process_cache.copies._announcements.complete_until > asked_at)
     assert site.ask(site.short).status.startswith("201")
     site.reached_django = 0
     assert {one["price"] for one in site.ask(site.short).json["results"]} == {9}
