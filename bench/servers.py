@@ -47,6 +47,7 @@ def start(*redis_options: str) -> None:
         "LOCAL_CACHE": "off",
         "CACHE_BUDGET_SECONDS": PATIENT_SECONDS,
         "CACHE_LEASE_SECONDS": PATIENT_SECONDS,
+        "CACHE_WAIT_SECONDS": PATIENT_SECONDS,
         "MYSQL_TIMEOUT_SECONDS": PATIENT_SECONDS,
         **_mysql_variables(),
         "DJANGO_SETTINGS_MODULE": "simple_django_redis.settings",

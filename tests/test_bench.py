@@ -25,7 +25,8 @@ COMMAND = [sys.executable, "-m", "bench.strategies"]
 CHARACTER_PIXELS = 8.0  # at most, on average, of the chart's font
 QUICK = (
     *("--only", "store,gunicorn", "--products", "10", "--pages", "0", "--workers", "1"),
-    *("--seconds", "0.3", "--rounds", "1", "--ttl", "1"),
+    # Not shorter than a machine stalls: a load has to be answered, a change to be seen.
+    *("--seconds", "1", "--rounds", "1", "--ttl", "5"),
 )
 
 
@@ -110,7 +111,8 @@ def is_written_anew_between_its_marks_only(readme: str) -> None:
 
 def test_sigterm_ends_all_that_was_started(tmp_path, has_wrk):
     log = tmp_path / "log"
-    command = [*COMMAND, *QUICK, "--output", str(tmp_path)]
+    # It is still at its first load when it has been seen, and would go on for long.
+    command = [*COMMAND, *QUICK, "--seconds", "60", "--output", str(tmp_path)]
     started: list[psutil.Process] = []
 
     def serves() -> bool:

@@ -391,7 +391,8 @@ def test_what_writes_leave_of_hits_is_shown(costs):
 @pytest.mark.skipif(not binary("wrk"), reason="no wrk on the PATH")
 def test_measuring_writes_everything_that_the_model_needs(tmp_path):
     path = tmp_path / "costs.json"
-    quick = ("--rounds", "50", "--turns", "1", "--seconds", "0.3")
+    # A second, as a load during which the machine stalls has to be answered all the same.
+    quick = ("--rounds", "50", "--turns", "1", "--seconds", "1")
     finished = run("--measure", *quick, "--costs", str(path))
     assert finished.returncode == 0, finished.stderr
     found = json.loads(path.read_text())
