@@ -80,6 +80,9 @@ class StoreProcess(Server):
         if inherit and {"REDIS_URL", "QUEUE_REDIS_URL"} & variables.keys():
             # A test of what an outage of Redis costs: what holds for users holds for this process.
             del environment["CACHE_BUDGET_SECONDS"]
+        if inherit and {"MYSQL_PORT", "MYSQL_REPLICA_HOST"} & variables.keys():
+            # And so it is with the database.
+            environment.pop("MYSQL_TIMEOUT_SECONDS", None)
         environment |= variables
         if "MYSQL_HOST" in environment and "MYSQL_NAME" not in variables:
             environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
