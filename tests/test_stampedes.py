@@ -57,6 +57,7 @@ def test_200_requests_at_once_cause_exactly_one_product_query(
 ):
     counted = relay(lambda number: time.sleep(0.3))  # Long enough for all to come meanwhile.
     variables = {"MYSQL_PORT": str(counted.port), "CACHE_WAIT_SECONDS": "20"}
+    variables |= {"MYSQL_TIMEOUT_SECONDS": "20", "CACHE_LEASE_SECONDS": "20"}
     store = open_store("--workers", "2", "--threads", "8", **variables)
     if state != "cold":
         assert store.get("/store/cached/").status == 201
@@ -133,7 +134,7 @@ def test_a_filler_that_is_killed_delays_the_next_by_no_more_than_the_lease(
 
 
 def test_under_constant_load_no_request_waits_for_an_expiry(open_store, redis, demo_books):
-    store = open_store("--workers", "2", CACHE_TTL="60")
+    store = open_store("--workers", "2", CACHE_TTL="600")
     assert store.get("/store/cached/").status == 201
     key, ended = f"{settings.PROJECT_NAME}:1:product", threading.Event()
 
@@ -147,8 +148,8 @@ def test_under_constant_load_no_request_waits_for_an_expiry(open_store, redis, d
         reading = [pool.submit(read, number) for number in range(4)]
         try:
             for _ in range(3):
-                redis.pexpire(key, 5_000)  # The last part of its 60 s has begun.
-                wait_for(lambda: redis.pttl(key) > 50_000)
+                redis.pexpire(key, 50_000)  # The last part of its 600 s has begun.
+                wait_for(lambda: redis.pttl(key) > 500_000)
         finally:
             ended.set()
         answers = [answer for one in reading for answer in one.result()]
