@@ -32,10 +32,6 @@ from tests import browser
 from tests.processes import StoreProcess, WorkerProcess
 from tests.servers import free_port, start_redis
 
-if settings.MYSQL_HOST:
-    # A second is enough for a store, but a machine that runs the suite may stall for longer.
-    settings.DATABASES["default"]["OPTIONS"]["connect_timeout"] = 15
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not settings.MYSQL_HOST:

