@@ -414,6 +414,71 @@ def test_what_the_store_refuses_is_said_at_the_line(visit, quokkas):
     one.complaints.clear()  # The refusal, as Chromium tells it.
 
 
+def test_what_was_refused_stays_with_its_reason_while_others_are_saved(visit, quokkas):
+    one = visit()
+    page = one.open(quokkas.path(25))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    one.open(quokkas.path(26))
+    put_into_basket(page, 1)
+    expect_pieces(page, 3)
+    one.open("/shop/basket/")
+    refused, other = (page.get_by_label(f"Quantity of Quokka {number}") for number in (26, 27))
+    path = f"**/store/basket/{quokkas.ids[25]}/"
+    page.route(path, lambda route: route.fulfill(status=429, headers={"Retry-After": "7"}))
+    change(refused, 4)
+    why = "These were too many changes in a row. Please try again in 7 seconds."
+    expect(refused).to_have_accessible_description(why)
+    change(other, 3)
+    expect_pieces(page, 5)
+    expect(refused).to_have_value("4")
+    expect(refused).to_have_accessible_description(why)
+    page.unroute(path)
+    refused.press("Enter")
+    expect_pieces(page, 7)
+    expect(refused).to_have_accessible_description("")
+    one.complaints.clear()  # The refusal, as Chromium tells it.
+
+
+def test_a_quantity_that_another_tab_has_changed_can_be_changed_back(visit, quokkas):
+    one = visit()
+    page = one.open(quokkas.path(27))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    one.open(quokkas.path(28))
+    put_into_basket(page, 1)
+    expect_pieces(page, 3)
+    one.open("/shop/basket/")
+    changed, other = (page.get_by_label(f"Quantity of Quokka {number}") for number in (28, 29))
+    change(changed, 5)
+    expect_pieces(page, 6)
+    another_tab = one.context.new_page()
+    another_tab.goto(urljoin(one.url, quokkas.path(27)))
+    another_tab.get_by_label("Quantity").fill("7")
+    another_tab.get_by_role("button", name="Change quantity").click()
+    expect(another_tab.get_by_text("In your basket: 7")).to_be_visible()
+    change(other, 2)
+    expect(changed).to_have_value("7")
+    change(changed, 5)
+    expect_pieces(page, 7)
+
+
+def test_a_line_that_another_tab_has_taken_out_is_gone_for_whoever_takes_it_out(visit, quokkas):
+    one = visit()
+    page = one.open(quokkas.path(29))
+    put_into_basket(page, 2)
+    expect_pieces(page, 2)
+    one.open("/shop/basket/")
+    another_tab = one.context.new_page()
+    another_tab.goto(page.url)
+    another_tab.get_by_role("button", name="Remove Quokka 30").click()
+    expect(another_tab.get_by_text("There is nothing in it yet.")).to_be_visible()
+    page.get_by_role("button", name="Remove Quokka 30").click()
+    expect(page.get_by_text("There is nothing in it yet.")).to_be_visible()
+    expect(page.get_by_text("Quokka 30 was taken out.")).to_be_visible()
+    one.complaints.clear()  # That there was nothing to take out, as Chromium tells it.
+
+
 def test_what_another_tab_did_is_taken_over(visit, quokkas):
     one = visit()
     page = one.open(quokkas.path(13))

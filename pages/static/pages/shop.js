@@ -8,6 +8,7 @@ import { follow } from "./live.js";
 const BASKET = "/store/basket/";
 const [NOT_FOUND, TOO_MANY, UNAVAILABLE] = [404, 429, 503];
 const byId = (id) => document.getElementById(id);
+const isRefused = (input) => input.hasAttribute("aria-invalid");
 const lineOf = (basket, id) => basket.lines.find((line) => line.product === id);
 const priceText = (price) => (price === null ? gettext("no price yet") : number(price));
 
@@ -141,8 +142,10 @@ function openBasket(whole) {
   function showLine(row, line) {
     row.querySelector("[data-price]").textContent = priceText(line.price);
     row.querySelector("[data-total]").textContent = number(line.total);
-    row.querySelector(".wrong").textContent = "";
     const input = row.querySelector("[name=quantity]");
+    if (isRefused(input)) return; // It stays, with what was said about it.
+    row.querySelector(".wrong").textContent = "";
+    input.defaultValue = line.quantity; // what the store has
     if (input !== document.activeElement && !unsaved.has(input)) input.value = line.quantity;
   }
 
@@ -151,8 +154,6 @@ function openBasket(whole) {
     const name = row.querySelector(".name").textContent;
     const wrong = row.querySelector(".wrong");
     const input = row.querySelector("[name=quantity]");
-    const isRefused = input.hasAttribute("aria-invalid");
-    let kept = isRefused ? "" : input.defaultValue;
 
     function changed() {
       unsaved.add(input);
@@ -161,16 +162,23 @@ function openBasket(whole) {
 
     async function save() {
       unsaved.delete(input);
-      if (input.value === kept || !input.reportValidity()) return;
-      kept = input.value;
+      if (input.value === input.defaultValue && !isRefused(input) || !input.reportValidity()) return;
       try {
         const basket = await put(id, input);
         show(basket);
         tell.textContent = interpolate(gettext("Saved. The total is now %s."), [number(basket.total)]);
       } catch (error) {
-        kept = "";
         input.setAttribute("aria-invalid", "true");
         wrong.textContent = said(error);
+      }
+    }
+
+    async function takeOut() {
+      try {
+        return await send("DELETE", `${BASKET}${id}/`);
+      } catch (error) {
+        if (error.status !== NOT_FOUND) throw error;
+        return get(BASKET); // Another tab was quicker.
       }
     }
 
@@ -178,12 +186,11 @@ function openBasket(whole) {
       const all = rows();
       const next = all[all.indexOf(row) + 1] || all[all.indexOf(row) - 1];
       try {
-        show((await send("DELETE", `${BASKET}${id}/`)).data);
+        show((await takeOut()).data);
         tell.textContent = interpolate(gettext("%s was taken out."), [name]);
         (next?.querySelector(".remove button") || nothing.querySelector("a")).focus();
       } catch (error) {
-        if (error.status === 404) show((await get(BASKET)).data); // Another tab was quicker.
-        else wrong.textContent = said(error);
+        wrong.textContent = said(error);
       }
     }
 
