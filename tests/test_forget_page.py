@@ -319,13 +319,19 @@ def database_stays_stopped(store: StoreProcess) -> Iterator[None]:
         done.result()
 
 
-def test_the_cached_list_goes_on_without_the_database(visit, demo_store, healed):
-    one = visit()
+def stop_database(one: browser.Visit, store: StoreProcess) -> tuple[Page, float]:
+    """Stop it from the first page, with a list in the cache; return that page and when it said so."""
     one.context.add_init_script(REMEMBER)
     page = one.open("/")
-    demo_store.get("/store/cached/")
+    store.get("/store/cached/")
     click(page, "Stop the database for 10 s")
-    wait_until_said(page, SUMMARY, r"^The database fails for \d+ s\.$")
+    _, told_at = wait_until_said(page, SUMMARY, r"^The database fails for \d+ s\.$")
+    return page, told_at
+
+
+def test_the_cached_list_goes_on_without_the_database(visit, demo_store, healed):
+    one = visit()
+    page, _ = stop_database(one, demo_store)
     with database_stays_stopped(demo_store):
         wait_until_said(page, STORE, "^503$")
         wait_until_said(page, CACHED, "^200$")
@@ -345,11 +351,7 @@ def test_the_cached_list_goes_on_without_the_database(visit, demo_store, healed)
 
 def test_an_outage_of_the_database_ends_by_itself(visit, demo_store, healed):
     one = visit()
-    one.context.add_init_script(REMEMBER)
-    page = one.open("/")
-    demo_store.get("/store/cached/")
-    click(page, "Stop the database for 10 s")
-    _, told_at = wait_until_said(page, SUMMARY, r"^The database fails for \d+ s\.$")
+    page, told_at = stop_database(one, demo_store)
     began_at = (demo_store.log.parent / "database.stopped").stat().st_mtime - outages.SECONDS
     answered = r"Of (\d+) requests each, the cached list answered \1 and the uncached one (\d+)\."
     told, _ = wait_until_said(page, SUMMARY, f"^The database is back. {answered}$")

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
-from tests.browser import PATIENCE, PHONE, follow
+from tests.browser import PATIENCE, PHONE, Visit, follow
 from tests.processes import ROOT, StoreProcess, clean_environment
 from tests.visitors import press
 from tests.waiting import wait_for
@@ -125,6 +125,17 @@ def change(quantity: Locator, number: int) -> None:
 def expect_pieces(page: Page, count: int) -> None:
     basket = page.get_by_role("navigation", name="Shop").get_by_role("link", name="Basket")
     expect(basket).to_contain_text(str(count))
+
+
+def open_basket(one: Visit, quokkas: Quokkas, quantities: dict[int, int]) -> Page:
+    """Put products into the basket, each on its page, and go to look at it."""
+    pieces = 0
+    for index, quantity in quantities.items():
+        page = one.open(quokkas.path(index))
+        put_into_basket(page, quantity)
+        pieces += quantity
+        expect_pieces(page, pieces)
+    return one.open("/shop/basket/")
 
 
 def tab_to(page: Page, target: Locator) -> None:
@@ -336,13 +347,7 @@ def test_a_quantity_that_is_changed_before_the_script_has_come_is_saved(visit, q
 
 def test_a_quantity_that_is_changed_while_others_are_being_saved_is_saved_too(visit, quokkas):
     one = visit()
-    page = one.open(quokkas.path(21))
-    put_into_basket(page, 2)
-    expect_pieces(page, 2)
-    one.open(quokkas.path(22))
-    put_into_basket(page, 1)
-    expect_pieces(page, 3)
-    one.open("/shop/basket/")
+    page = open_basket(one, quokkas, {21: 2, 22: 1})
     first, second = (page.get_by_label(f"Quantity of Quokka {number}") for number in (22, 23))
     with slow_first_write(page):
         change(first, 3)
@@ -416,13 +421,7 @@ def test_what_the_store_refuses_is_said_at_the_line(visit, quokkas):
 
 def test_what_was_refused_stays_with_its_reason_while_others_are_saved(visit, quokkas):
     one = visit()
-    page = one.open(quokkas.path(25))
-    put_into_basket(page, 2)
-    expect_pieces(page, 2)
-    one.open(quokkas.path(26))
-    put_into_basket(page, 1)
-    expect_pieces(page, 3)
-    one.open("/shop/basket/")
+    page = open_basket(one, quokkas, {25: 2, 26: 1})
     refused, other = (page.get_by_label(f"Quantity of Quokka {number}") for number in (26, 27))
     path = f"**/store/basket/{quokkas.ids[25]}/"
     page.route(path, lambda route: route.fulfill(status=429, headers={"Retry-After": "7"}))
@@ -442,13 +441,7 @@ def test_what_was_refused_stays_with_its_reason_while_others_are_saved(visit, qu
 
 def test_a_quantity_that_another_tab_has_changed_can_be_changed_back(visit, quokkas):
     one = visit()
-    page = one.open(quokkas.path(27))
-    put_into_basket(page, 2)
-    expect_pieces(page, 2)
-    one.open(quokkas.path(28))
-    put_into_basket(page, 1)
-    expect_pieces(page, 3)
-    one.open("/shop/basket/")
+    page = open_basket(one, quokkas, {27: 2, 28: 1})
     changed, other = (page.get_by_label(f"Quantity of Quokka {number}") for number in (28, 29))
     change(changed, 5)
     expect_pieces(page, 6)
@@ -465,10 +458,7 @@ def test_a_quantity_that_another_tab_has_changed_can_be_changed_back(visit, quok
 
 def test_a_line_that_another_tab_has_taken_out_is_gone_for_whoever_takes_it_out(visit, quokkas):
     one = visit()
-    page = one.open(quokkas.path(29))
-    put_into_basket(page, 2)
-    expect_pieces(page, 2)
-    one.open("/shop/basket/")
+    page = open_basket(one, quokkas, {29: 2})
     another_tab = one.context.new_page()
     another_tab.goto(page.url)
     another_tab.get_by_role("button", name="Remove Quokka 30").click()
