@@ -273,9 +273,9 @@ def test_a_price_that_was_looked_up_before_it_changed_is_not_shown_after(visit, 
     route, response = asked[0]
     with page.expect_request_finished(lambda request: request == route.request):
         route.fulfill(response=response)
-    page.evaluate("new Promise(requestAnimationFrame)")
-    expect(page.locator("#price")).to_have_text("25,008")
-    expect(page.get_by_text("The price has just changed. Before: 25,007")).to_be_visible()
+    quokkas.reprice(24, 25009)  # When this is shown, the old answer has been dealt with.
+    expect(page.locator("#price")).to_have_text("25,009")
+    expect(page.get_by_text("The price has just changed. Before: 25,008")).to_be_visible()
 
 
 def test_a_product_that_is_taken_out_of_the_store_says_so_on_its_open_page(visit, quokkas):
@@ -425,11 +425,15 @@ def test_what_was_refused_stays_with_its_reason_while_others_are_saved(visit, qu
     refused, other = (page.get_by_label(f"Quantity of Quokka {number}") for number in (26, 27))
     path = f"**/store/basket/{quokkas.ids[25]}/"
     page.route(path, lambda route: route.fulfill(status=429, headers={"Retry-After": "7"}))
-    change(refused, 4)
+    tries: list[str] = []
+    page.on("request", lambda request: request.method == "PUT" and tries.append(request.url))
+    refused.fill("4")
+    refused.press("Enter")
     why = "These were too many changes in a row. Please try again in 7 seconds."
     expect(refused).to_have_accessible_description(why)
     change(other, 3)
     expect_pieces(page, 5)
+    assert [url.rsplit("/", 2)[1] for url in tries] == [str(quokkas.ids[n]) for n in (25, 26)]
     expect(refused).to_have_value("4")
     expect(refused).to_have_accessible_description(why)
     page.unroute(path)
@@ -467,6 +471,41 @@ def test_a_line_that_another_tab_has_taken_out_is_gone_for_whoever_takes_it_out(
     expect(page.get_by_text("There is nothing in it yet.")).to_be_visible()
     expect(page.get_by_text("Quokka 30 was taken out.")).to_be_visible()
     one.complaints.clear()  # That there was nothing to take out, as Chromium tells it.
+
+
+def test_two_clicks_take_one_line_out(visit, quokkas):
+    page = open_basket(visit(), quokkas, {6: 1, 7: 1, 8: 1})
+    held: list[Route] = []
+    page.route("**/store/basket/*/", lambda route: held.append(route))
+    button = page.get_by_role("button", name="Remove Quokka 08")
+    with page.expect_request("**/store/basket/*/"):
+        button.click()
+    button.click()
+    held[0].continue_()
+    expect(page.get_by_role("button", name="Remove Quokka 09")).to_be_focused()
+    change(page.get_by_label("Quantity of Quokka 09"), 2)
+    with page.expect_request_finished():
+        held[1].continue_()  # It is that change; there is nothing between the two.
+    expect_pieces(page, 3)
+    assert [route.request.method for route in held] == ["DELETE", "PUT"]
+
+
+def test_what_waits_to_be_saved_is_saved_before_what_another_tab_did_is_taken_over(visit, quokkas):
+    one = visit()
+    page = open_basket(one, quokkas, {6: 1, 7: 1})
+    another_tab = one.context.new_page()
+    another_tab.goto(urljoin(one.url, quokkas.path(8)))
+    put_into_basket(another_tab, 1)
+    expect_pieces(another_tab, 3)
+    first, second = (page.get_by_label(f"Quantity of Quokka {number}") for number in ("07", "08"))
+    with slow_first_write(page):
+        change(first, 3)
+        change(second, 4)
+        change(first, 1)
+    expect(page.get_by_role("link", name="Quokka 09")).to_be_visible()
+    expect_pieces(page, 6)
+    expect(first).to_have_value("1")
+    expect(second).to_have_value("4")
 
 
 def test_what_another_tab_did_is_taken_over(visit, quokkas):

@@ -34,15 +34,17 @@ function showPieces(basket) {
 let last = Promise.resolve();
 const inTurn = (act) => (last = last.then(act, act));
 
+// Calls act(fields) with what is in the form's fields now, whenever its turn comes.
 function onSubmit(form, act) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    inTurn(act);
+    const fields = new FormData(form);
+    inTurn(() => act(fields));
   });
 }
 
-async function put(id, input) {
-  const { data } = await send("PUT", `${BASKET}${id}/`, { quantity: input.value });
+async function put(id, input, quantity) {
+  const { data } = await send("PUT", `${BASKET}${id}/`, { quantity });
   input.removeAttribute("aria-invalid");
   showPieces(data);
   return data;
@@ -55,7 +57,7 @@ function openProduct(product) {
   const [price, priceNote, putNote, form] = ["price", "price-note", "put-note", "put"].map(byId);
   const button = form.querySelector("button");
   let shown = JSON.parse(product.dataset.price);
-  let news = 0; // What was asked for before the latest of them does not hold any more.
+  let news = 0; // Events and looks at the price: what was asked for before the latest does not hold any more.
 
   function show(value) {
     if (value === shown) return;
@@ -83,7 +85,7 @@ function openProduct(product) {
       const { data } = await get(product.dataset.priceUrl);
       if (asked === news) show(data.price);
     } catch (error) {
-      if (error.status === 404) gone();
+      if (error.status === NOT_FOUND && asked === news) gone();
       // Else what is shown stays; the next event, or the next connection, brings another look.
     }
   }
@@ -95,10 +97,10 @@ function openProduct(product) {
     if (isConnected) look(); // It may have changed while nobody listened.
   });
 
-  async function save() {
+  async function save(fields) {
     putNote.classList.remove("wrong");
     try {
-      const { quantity } = lineOf(await put(id, byId("quantity")), id);
+      const { quantity } = lineOf(await put(id, byId("quantity"), fields.get("quantity")), id);
       button.textContent = gettext("Change quantity");
       putNote.textContent = interpolate(gettext("In your basket: %s"), [number(quantity)]);
     } catch (error) {
@@ -115,13 +117,12 @@ function openProduct(product) {
 function openBasket(whole) {
   const [total, tell, notes, nothing] = ["total", "said", "notes", "empty"].map(byId);
   const rows = () => [...whole.querySelectorAll("[data-product]")];
+  const inputOf = (row) => row.querySelector("[name=quantity]");
   const unsaved = new Set(); // Inputs with a change that waits for its turn: no answer knows of it yet.
 
   function show(basket) {
-    if (basket.lines.some((line) => !whole.querySelector(`[data-product="${line.product}"]`))) {
-      location.reload(); // Another tab has put something in.
-      return;
-    }
+    const isShown = (line) => whole.querySelector(`[data-product="${line.product}"]`);
+    if (!basket.lines.every(isShown)) inTurn(reload); // Another tab has put something in.
     for (const row of rows()) {
       const line = lineOf(basket, Number(row.dataset.product));
       if (line) showLine(row, line);
@@ -139,10 +140,16 @@ function openBasket(whole) {
     showPieces(basket);
   }
 
+  function reload() {
+    // What has been typed, or was refused, would be lost; the next answer brings another chance.
+    const isOpen = (input) => isRefused(input) || input.value !== input.defaultValue;
+    if (!rows().map(inputOf).some(isOpen)) location.reload();
+  }
+
   function showLine(row, line) {
     row.querySelector("[data-price]").textContent = priceText(line.price);
     row.querySelector("[data-total]").textContent = number(line.total);
-    const input = row.querySelector("[name=quantity]");
+    const input = inputOf(row);
     if (isRefused(input)) return; // It stays, with what was said about it.
     row.querySelector(".wrong").textContent = "";
     input.defaultValue = line.quantity; // what the store has
@@ -153,24 +160,46 @@ function openBasket(whole) {
     const id = row.dataset.product;
     const name = row.querySelector(".name").textContent;
     const wrong = row.querySelector(".wrong");
-    const input = row.querySelector("[name=quantity]");
+    const input = inputOf(row);
+    let refused = null;
+    if (isRefused(input)) {
+      refused = input.value;
+      input.defaultValue = ""; // What the store has instead is not known here.
+      input.value = refused;
+    }
 
     function changed() {
+      if (!input.reportValidity()) return;
       unsaved.add(input);
-      inTurn(save);
+      inTurn(saveNews);
+    }
+
+    async function saveNews() {
+      unsaved.delete(input);
+      if (input.value === input.defaultValue) accept();
+      else if (input.value !== refused) await save();
     }
 
     async function save() {
-      unsaved.delete(input);
-      if (input.value === input.defaultValue && !isRefused(input) || !input.reportValidity()) return;
+      if (!row.isConnected) return; // It has been taken out meanwhile.
+      const quantity = input.value;
       try {
-        const basket = await put(id, input);
+        const basket = await put(id, input, quantity);
+        refused = null;
         show(basket);
         tell.textContent = interpolate(gettext("Saved. The total is now %s."), [number(basket.total)]);
       } catch (error) {
+        refused = quantity;
         input.setAttribute("aria-invalid", "true");
         wrong.textContent = said(error);
       }
+    }
+
+    // It is what the store has.
+    function accept() {
+      refused = null;
+      input.removeAttribute("aria-invalid");
+      wrong.textContent = "";
     }
 
     async function takeOut() {
@@ -183,6 +212,7 @@ function openBasket(whole) {
     }
 
     async function remove() {
+      if (!row.isConnected) return; // The second click of two.
       const all = rows();
       const next = all[all.indexOf(row) + 1] || all[all.indexOf(row) - 1];
       try {
@@ -195,8 +225,15 @@ function openBasket(whole) {
     }
 
     input.addEventListener("change", changed);
-    if (input.value !== input.defaultValue) changed(); // Changed before anybody listened.
-    onSubmit(row.querySelector(".change"), save);
+    row.querySelector(".change").addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (isRefused(input)) inTurn(save); // once more
+      else changed();
+    });
+    if (refused === null && input.value !== input.defaultValue) { // Changed before anybody listened.
+      if (input === document.activeElement) input.addEventListener("blur", changed, { once: true });
+      else changed();
+    }
     onSubmit(row.querySelector(".remove"), remove);
   }
 
