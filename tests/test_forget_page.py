@@ -133,6 +133,22 @@ def test_prices_that_were_read_before_one_changed_do_not_undo_it(page, demo_stor
     expect(option).to_have_count(1)
 
 
+def test_an_older_list_of_prices_does_not_undo_a_newer_one(page, demo_store):
+    asked: list[tuple[Route, APIResponse]] = []
+    page.route("**/store/?limit=*", lambda route: asked.append((route, route.fetch())))
+    for count, price in ((1, 81), (2, 82)):
+        reprice_many(demo_store, price)
+        wait_for(lambda count=count: page.evaluate("true") and len(asked) == count)
+    option = page.get_by_role("option", name="Book D · 82", exact=True)
+    for route, response in reversed(asked):
+        with page.expect_request_finished(lambda request, route=route: request == route.request):
+            route.fulfill(response=response)
+        expect(option).to_have_count(1)
+    set_price(demo_store, 5, 83)  # When this is shown, what came before has been dealt with.
+    expect(page.get_by_role("option", name="Book E · 83", exact=True)).to_have_count(1)
+    expect(option).to_have_count(1)
+
+
 def test_who_replaces_a_price_that_they_have_not_seen_is_told(page, demo_store):
     set_price(demo_store, 4, 44)
     option = page.get_by_role("option", name="Book D · 44", exact=True)

@@ -71,6 +71,7 @@ async function askCached(story) {
 // --- Events ------------------------------------------------------------------------------------------
 
 const listeners = new Set();
+let asks = 0; // for the list
 const heardOf = new Set(); // Products with an event since the list was asked for, which it may not know of.
 
 // Tells when the event comes, late ones too; the story goes on with it, or without it after EVENT_WAIT_MS.
@@ -104,8 +105,10 @@ async function readAgain() {
   const options = section.querySelectorAll("option");
   if (!options.length) return;
   heardOf.clear();
+  const asked = asks += 1;
   try {
     const { data } = await get(`${lists.store}?limit=${options.length}`);
+    if (asked !== asks) return; // A later list knows more.
     for (const one of data.results) if (!heardOf.has(one.id)) show(one.id, one.price);
   } catch {
     // Who saves a price is told what it was before.
@@ -277,6 +280,7 @@ async function press(form) {
   try {
     await ways[form.dataset.button](form);
   } catch (error) {
+    listeners.clear(); // Nothing has changed that an event could tell of.
     summary.textContent = error.message;
   }
   setBusy(false);
@@ -285,7 +289,10 @@ async function press(form) {
 // Not `disabled`, which would take the focus away from under somebody's fingers.
 function setBusy(state) {
   isBusy = state;
-  for (const button of section.querySelectorAll("[data-button] button")) button.ariaDisabled = state ? "true" : null;
+  for (const button of section.querySelectorAll("[data-button] button")) {
+    if (state) button.setAttribute("aria-disabled", "true");
+    else button.removeAttribute("aria-disabled");
+  }
 }
 
 for (const form of forms) {
