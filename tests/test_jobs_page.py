@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from pages.jobs import SAMPLE_FIRST_ID, SAMPLE_ROWS
 from store import demo, product_csv
@@ -135,6 +135,18 @@ def test_a_file_that_is_chosen_while_an_import_is_under_way_stays_chosen(jobs, d
         expect(said).to_contain_text("waits for a worker")
         file = {"name": "next.csv", "mimeType": "text/csv", "buffer": b"id,name"}
         jobs.get_by_label("CSV file").set_input_files(files=[file])
+    expect(said).to_have_text("Done: 1 row imported, 0 rejected.")
+    expect(jobs.get_by_label("CSV file")).to_have_value(re.compile("next.csv$"))
+
+
+def test_a_file_that_is_chosen_while_another_is_being_sent_stays_chosen(jobs):
+    held: list[Route] = []
+    jobs.route("**/imports/", lambda route: held.append(route))
+    with jobs.expect_request("**/imports/"):
+        said = begin_import(jobs, rows(1))
+    file = {"name": "next.csv", "mimeType": "text/csv", "buffer": b"id,name"}
+    jobs.get_by_label("CSV file").set_input_files(files=[file])
+    held[0].continue_()
     expect(said).to_have_text("Done: 1 row imported, 0 rejected.")
     expect(jobs.get_by_label("CSV file")).to_have_value(re.compile("next.csv$"))
 

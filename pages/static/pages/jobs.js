@@ -47,7 +47,8 @@ class Job {
     this.say(file ? gettext("The file is being sent.") : gettext("The export is being asked for."));
     try {
       const { data } = await post(this.form.dataset.url, new FormData(this.form));
-      this.form.reset(); // Now, as what is chosen from here on is for the next one.
+      // Another one that has been chosen meanwhile is for the next import.
+      if (this.form.elements.file?.files[0] === file) this.form.reset();
       this.watch(`${this.kind}-${data.id}`);
     } catch (error) {
       this.say(error.message, "bad");
