@@ -255,7 +255,7 @@ if MYSQL_HOST:
                 # Its clock is read as well as Django's, which is UTC.
                 "init_command": "SET sql_mode = 'TRADITIONAL', time_zone = '+00:00', "
                 f"innodb_lock_wait_timeout = {MYSQL_TIMEOUT_SECONDS - 1}",
-                "connect_timeout": MYSQL_TIMEOUT_SECONDS // 2,
+                "connect_timeout": min(MYSQL_TIMEOUT_SECONDS // 2, 10),
                 "read_timeout": MYSQL_TIMEOUT_SECONDS,
                 "write_timeout": MYSQL_TIMEOUT_SECONDS,
             },
