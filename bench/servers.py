@@ -9,7 +9,6 @@ import platform
 import re
 import secrets
 import sqlite3
-import subprocess
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,14 @@ from django.db import connection
 from mirakuru.exceptions import ExecutorError
 from redis import Redis
 
-from tests.servers import binary, free_port, start_mysql, start_redis, temporary_folder
+from tests.servers import (
+    ServerDoesNotStartError,
+    binary,
+    free_port,
+    start_mysql,
+    start_redis,
+    temporary_folder,
+)
 
 # A benchmark waits for what it measures, however busy the machine is, instead of giving it up.
 PATIENT_SECONDS = "60"
@@ -61,7 +67,7 @@ def _mysql_variables() -> dict[str, str]:
     port = free_port()
     try:
         start_mysql(port)
-    except (subprocess.CalledProcessError, ExecutorError, OSError) as error:
+    except (ServerDoesNotStartError, ExecutorError, OSError) as error:
         print(f"MariaDB or MySQL does not start ({error}); measuring on SQLite instead")
         return {}
     return {"MYSQL_HOST": "127.0.0.1", "MYSQL_PORT": str(port), "MYSQL_USER": "root"}

@@ -81,7 +81,7 @@ class StoreProcess(Server):
             # A test of what an outage of Redis costs: what holds for users holds for this process.
             del environment["CACHE_BUDGET_SECONDS"]
         if inherit and {"MYSQL_PORT", "MYSQL_REPLICA_HOST"} & variables.keys():
-            # And so it is with the database.
+            # A test of what an outage of the database costs, likewise.
             environment.pop("MYSQL_TIMEOUT_SECONDS", None)
         environment |= variables
         if "MYSQL_HOST" in environment and "MYSQL_NAME" not in variables:

