@@ -23,6 +23,7 @@ from tests.waiting import wait_for
 PATIENCE_MS = 2 * SLOW_MS  # For a hundred requests, which take half a second.
 RUN = "Run 100 requests (50 each)"
 FIGURE = re.compile(r"^\d[\d.,]*$")
+NOT_ZERO = re.compile(r"^(?=.*[1-9])\d[\d.,]*$")
 PERSIAN_FIGURE = re.compile(r"^[\u06f0-\u06f9\u066b\u066c]+$")
 PERSIAN_FIFTY = "\u06f5\u06f0"
 
@@ -303,7 +304,7 @@ def test_without_javascript_the_server_has_measured(visit):
         expect(column(page, title)).to_contain_text("One request, measured by the server")
         assert figure(page, title, "Server") >= 0
     expect(column(page, "From the cache")).to_contain_text("from the cache")
-    expect(verdict(page, "to have the answer ready").locator("dd")).to_have_text(FIGURE)
+    expect(verdict(page, "to have the answer ready").locator("dd")).to_have_text(NOT_ZERO)
     expect(page.get_by_role("button", name=RUN)).to_be_hidden()
     assert page.locator("#race-latencies").bounding_box() is None  # It takes no room either.
 
