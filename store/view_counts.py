@@ -53,8 +53,8 @@ def count(viewing: Viewing) -> None:
 def most_viewed(at: datetime, start: int, count: int) -> list[tuple[int, int]]:
     """Return `count` (product id, looks) pairs of the last 24 hours from place `start` on, best first.
 
-    Of products with as many looks the one with the higher id comes first. The sum is made anew once in
-    RANKING_AGE_SECONDS at most.
+    Of products with as many looks that one comes first whose id is later as a text. The sum is made
+    anew once in RANKING_AGE_SECONDS at most.
     """
     ranking = keys.ranking_key()
     # A host whose clock is ahead of this one's may count in the next hour already.

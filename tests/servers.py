@@ -28,7 +28,7 @@ from simple_django_redis import embedded
 START_TIMEOUT_SECONDS = 60
 PATIENT_BUDGET_SECONDS = "30"  # of stores whose Redis is never made to hang
 HANGING_READ_SECONDS = 2.0  # of tests that have this process wait for a Redis that hangs
-_ports_given: set[int] = set()
+_ports_given = {10_080}  # No browser opens this one (https://fetch.spec.whatwg.org/#port-blocking).
 _ports_lock = threading.Lock()
 
 

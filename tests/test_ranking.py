@@ -52,9 +52,9 @@ def forget_ranking(redis: Redis) -> None:
     redis.delete(keys.ranking_key())
 
 
-def sign_in(name: str) -> Client:
+def sign_in(name: str, **fields: int) -> Client:
     client = Client()
-    client.force_login(User.objects.create_user(name))
+    client.force_login(User.objects.create_user(name, **fields))
     return client
 
 
@@ -92,11 +92,10 @@ def test_a_look_that_finds_nothing_and_a_head_do_not_count(client, books):
 
 def test_products_that_are_gone_leave_their_place_to_others(client, books, redis, monkeypatch):
     monkeypatch.setattr(ranking, "PAGE", 1)  # As if there were many before the first that exists.
-    for product in books:
+    for product in (*books, books[0], books[2]):
         look(client, product)
-    look(client, books[0])
     books[0].delete()
-    assert popular(client, "?limit=2") == [("Book C", 1), ("Book B", 1)]
+    assert popular(client, "?limit=2") == [("Book C", 2), ("Book B", 1)]
     assert recent(client) == ["Book C", "Book B"]
 
 
@@ -247,11 +246,13 @@ def test_clients_that_keep_no_cookies_leave_their_lists_for_an_hour_only(books, 
 
 
 @pytest.mark.smoke
-def test_visitors_of_a_day_are_counted_once_each(books, redis):
+def test_visitors_of_a_day_are_counted_once_each(books, redis, settings):
+    # A HyperLogLog may take two visitors for one; under this key it does not do so with these.
+    settings.SECRET_KEY = "x" * 50
     for agent in ("Firefox", "Chromium"):
         for _ in range(2):  # Without cookies each look comes from a new browser.
             look(Client(headers={"user-agent": agent}), books[0])
-    ann = sign_in("ann")
+    ann = sign_in("ann", pk=1)
     for agent in ("Firefox", "Safari"):
         look(ann, books[0], headers={"user-agent": agent})
     assert view_counts.visitors(datetime.now(UTC)) == 3
