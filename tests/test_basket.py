@@ -180,8 +180,9 @@ def test_a_product_deleted_meanwhile_is_dropped_with_a_note_in_the_next_answer(c
 
 def test_the_101st_line_is_a_400_that_says_so(client, many):
     fill(client, many[:MAX_LINES])
+    assert list(quantities(client)) == [product.pk for product in many[:MAX_LINES]]
     refused = put(client, many[MAX_LINES])
-    assert refused.status_code == 400
+    assert refused.status_code == 400, refused.json()
     assert "at most 100 lines" in refused.json()["detail"]
     assert put(client, many[0], 9).status_code == 200  # A line that is there may change,
     assert take_out(client, many[1]).status_code == 200
