@@ -297,14 +297,18 @@ def test_all_can_be_done_with_the_keyboard(visit):
 
 
 def test_without_javascript_the_server_has_measured(visit):
-    one = visit(java_script_enabled=False)
-    one.open("/")  # The first one may have filled the cache.
-    page = one.open("/")
+    page = visit(java_script_enabled=False).open("/")
+    times_faster = verdict(page, "to have the answer ready").locator("dd")
+
+    def is_measured() -> bool:
+        page.reload()  # The first one may have filled the cache; a machine that stalls spoils any one.
+        return NOT_ZERO.match(times_faster.inner_text()) is not None
+
+    wait_for(is_measured)
     for title in ("From the database", "From the cache"):
         expect(column(page, title)).to_contain_text("One request, measured by the server")
         assert figure(page, title, "Server") >= 0
     expect(column(page, "From the cache")).to_contain_text("from the cache")
-    expect(verdict(page, "to have the answer ready").locator("dd")).to_have_text(NOT_ZERO)
     expect(page.get_by_role("button", name=RUN)).to_be_hidden()
     assert page.locator("#race-latencies").bounding_box() is None  # It takes no room either.
 
