@@ -1,6 +1,7 @@
 """A wrong variable stops the start with one line that names it."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -144,6 +145,42 @@ def test_the_secret_key_is_required_with_servers_of_ones_own(name, value):
     stopped = manage("check", **{name: value})
     assert stopped.returncode == 1
     assert "SECRET_KEY is required" in stopped.stderr
+
+
+@pytest.mark.parametrize(("timeout", "connecting"), [("2", 1), ("6", 3), ("600", 10)])
+def test_a_connection_to_mysql_may_take_half_as_long_as_an_answer_and_ten_seconds(
+    timeout, connecting
+):
+    ask = (
+        "from simple_django_redis import settings; print(settings.DATABASES['default']['OPTIONS'])"
+    )
+    variables = {
+        "MYSQL_HOST": "127.0.0.1",
+        "SECRET_KEY": "x" * 50,
+        "MYSQL_TIMEOUT_SECONDS": timeout,
+    }
+    asked = run(["-c", ask], **variables)
+    assert f"'connect_timeout': {connecting}, 'read_timeout': {timeout}," in asked.stdout
+
+
+def test_a_mysql_server_that_says_nothing_is_not_waited_for_longer_than_that():
+    pytest.importorskip("MySQLdb", reason="mysqlclient is not installed: `make mysql`")
+    connect = (
+        "import time, django; django.setup(); from django.db import OperationalError, connection\n"
+        "began = time.monotonic()\n"
+        "try: connection.ensure_connection()\n"
+        "except OperationalError: print(time.monotonic() - began)"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asked = run(
+            ["-c", connect],
+            DJANGO_SETTINGS_MODULE="simple_django_redis.settings",
+            MYSQL_HOST="127.0.0.1",
+            MYSQL_PORT=str(silent.getsockname()[1]),
+            MYSQL_TIMEOUT_SECONDS="20",
+            SECRET_KEY="x" * 50,
+        )
+    assert 9 < float(asked.stdout) < 20, asked.stderr
 
 
 def test_what_knows_one_server_only_is_refused_with_sentinels():
