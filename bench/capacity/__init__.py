@@ -1,1 +1,0 @@
-"""How many of everything a load takes: a small model from measured costs; see __main__."""
