@@ -4,8 +4,6 @@ Chromium is the one on the PATH. What it starts and asks for of its own accord i
 """
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urljoin
@@ -21,7 +19,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from tests.processes import ROOT, StoreProcess, clean_environment
+from tests import preloaded
+from tests.processes import StoreProcess, clean_environment
 from tests.servers import binary, temporary_folder
 
 QUIET = (
@@ -42,8 +41,7 @@ def open_demo(**variables: str) -> StoreProcess:
     """Open the demo, with its books and its worker, and nothing set that names other servers."""
     var_dir = temporary_folder()
     environment = clean_environment(VAR_DIR=str(var_dir), RUN_WORKER="on", **PATIENCE | variables)
-    prepare = [sys.executable, "manage.py", "prepare"]
-    subprocess.run(prepare, cwd=ROOT, env=environment, check=True, capture_output=True)
+    preloaded.run(["manage.py", "prepare"], environment).check_returncode()
     store = StoreProcess(var_dir / "store.log", (), environment, inherit=False)
     store.wait_until_open()
     return store

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.manifests import containers, pods
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 from tests.test_deployment import dockerfile_stages, last_stage
 
 SCRIPT = ROOT / "tests" / "container.sh"

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 
 FOLDER = ROOT / "deploy" / "k8s"
 BASE, EXAMPLE = FOLDER / "base", FOLDER / "overlays" / "example"

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,9 +15,9 @@ from typing import Any
 import psutil
 from django.db import connection
 
+from tests import preloaded
 from tests.servers import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
 OPEN_TIMEOUT_SECONDS = 60
 
 
@@ -75,7 +74,7 @@ class StoreProcess(Server):
         """Start it on the suite's servers, or, if it is not to `inherit` them, with `variables` alone."""
         self.log = log
         self.port = free_port()
-        command = [sys.executable, "-m", "gunicorn", "simple_django_redis.wsgi", *arguments]
+        command = ["-m", "gunicorn", "simple_django_redis.wsgi", *arguments]
         environment = {**(os.environ if inherit else {}), "PORT": str(self.port)}
         if inherit and {"REDIS_URL", "QUEUE_REDIS_URL"} & variables.keys():
             # A test of what an outage of Redis costs: what holds for users holds for this process.
@@ -87,9 +86,7 @@ class StoreProcess(Server):
         if "MYSQL_HOST" in environment and "MYSQL_NAME" not in variables:
             environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
-            )
+            self.process = preloaded.start(command, environment, output)
 
     def wait_until_open(self) -> None:
         deadline = time.monotonic() + OPEN_TIMEOUT_SECONDS
@@ -127,14 +124,8 @@ class WorkerProcess:
         if "MYSQL_HOST" in environment:
             environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "rqworker", *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            command = ["manage.py", "rqworker", *arguments]
+            self.process = preloaded.start(command, environment, output, new_session=True)
 
     def wait_until_listening(self) -> None:
         deadline = time.monotonic() + OPEN_TIMEOUT_SECONDS

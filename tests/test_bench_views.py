@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-from tests.processes import ROOT, clean_environment
+from tests.preloaded import ROOT
+from tests.processes import clean_environment
 
 
 def test_the_table_is_complete_and_what_is_around_it_stays(tmp_path):

@@ -1,11 +1,11 @@
 import re
-import subprocess
-import sys
 
 import pytest
 
 from bench.cache_costs.__main__ import parse_arguments
-from tests.processes import ROOT, clean_environment
+from tests import preloaded
+from tests.preloaded import ROOT
+from tests.processes import clean_environment
 
 pytestmark = pytest.mark.engines
 
@@ -23,14 +23,7 @@ def tables_of(text):
 def report(tmp_path_factory):
     output = tmp_path_factory.mktemp("costs") / "costs.md"
     options = ["--rounds", "1", "--products", "10", "--rows", "20", "--output", str(output)]
-    finished = subprocess.run(
-        [sys.executable, "-m", "bench.cache_costs", *options],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = preloaded.run(["-m", "bench.cache_costs", *options], clean_environment())
     assert finished.returncode == 0, finished.stderr
     return output.read_text()
 

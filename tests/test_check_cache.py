@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from io import StringIO
 from typing import Any
@@ -18,7 +17,7 @@ from store import comparison
 from store.caching import etag_of
 from store.caching.entry import Entry
 from store.models import Product
-from tests.processes import ROOT
+from tests import preloaded
 from tests.servers import free_port
 from tests.test_http_caching import database_out_of_reach
 
@@ -47,10 +46,7 @@ def run_manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess
     environment = {**os.environ, **variables}
     if connection.vendor == "mysql":
         environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
-    command = [sys.executable, "manage.py", "check_cache", *arguments]
-    return subprocess.run(
-        command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
+    return preloaded.run(["manage.py", "check_cache", *arguments], environment)
 
 
 def behind_djangos_back(sql: str) -> None:

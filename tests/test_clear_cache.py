@@ -17,7 +17,7 @@ from django.test import Client
 from mirakuru import TCPExecutor
 from redis import Redis
 
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 from tests.servers import free_port, start_redis
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]

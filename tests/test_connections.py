@@ -10,7 +10,8 @@ from django.conf import settings
 from mirakuru import TCPExecutor
 from redis import Redis
 
-from tests.processes import ROOT, Answer, StoreProcess
+from tests.preloaded import ROOT
+from tests.processes import Answer, StoreProcess
 from tests.servers import PATIENT_BUDGET_SECONDS, free_port, start_redis
 from tests.visitors import ask_at_once, complaints, cookies, is_hit, prices
 from tests.waiting import wait_for

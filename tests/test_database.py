@@ -9,7 +9,8 @@ import pytest
 from django.db import OperationalError, connection
 
 from store import database
-from tests.processes import ROOT, clean_environment
+from tests.preloaded import ROOT
+from tests.processes import clean_environment
 from tests.servers import free_port, temporary_folder
 
 

@@ -4,8 +4,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,8 +16,9 @@ from mirakuru import TCPExecutor
 from redis import Redis
 
 from store.models import Product
+from tests import preloaded
 from tests.line import Line
-from tests.processes import ROOT, Answer, StoreProcess
+from tests.processes import Answer, StoreProcess
 from tests.servers import free_port, start_mysql, start_redis
 from tests.visitors import ask_at_once, cookies, is_hit, prices, reprice
 from tests.waiting import wait_for
@@ -270,13 +269,8 @@ def killable_mysql(django_db_setup) -> Iterator[TCPExecutor]:
     """A server of this file's own, with the demo catalogue."""
     server = start_mysql(free_port())
     name = connection.settings_dict["NAME"]
-    subprocess.run(
-        [sys.executable, "manage.py", "prepare"],
-        cwd=ROOT,
-        env={**os.environ, "MYSQL_PORT": str(server.port), "MYSQL_NAME": name},
-        check=True,
-        capture_output=True,
-    )
+    environment = {**os.environ, "MYSQL_PORT": str(server.port), "MYSQL_NAME": name}
+    preloaded.run(["manage.py", "prepare"], environment).check_returncode()
     yield server
     server.kill()
 

@@ -13,7 +13,8 @@ import pytest
 
 from simple_django_redis import embedded
 from simple_django_redis.embedded import answers, socket_path
-from tests.processes import ROOT, clean_environment
+from tests.preloaded import ROOT
+from tests.processes import clean_environment
 from tests.servers import free_port, temporary_folder
 from tests.test_settings import manage
 from tests.waiting import wait_for

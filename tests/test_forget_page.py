@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +14,8 @@ from playwright.sync_api import APIResponse, Browser, Locator, Page, Route, expe
 
 from pages import outages
 from store.breaker import RETRY_SECONDS
-from tests import browser
-from tests.processes import ROOT, StoreProcess, clean_environment
+from tests import browser, preloaded
+from tests.processes import StoreProcess, clean_environment
 from tests.visitors import ask_at_once, is_hit, press
 from tests.waiting import wait_for
 
@@ -109,8 +107,7 @@ def reprice_many(demo_store: StoreProcess, price: int) -> None:
         f"Product.objects.filter(pk__in=[3, 4]).update(price={price})"
     )
     environment = clean_environment(VAR_DIR=str(demo_store.log.parent), **browser.PATIENCE)
-    command = [sys.executable, "manage.py", "shell", "-c", code]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    preloaded.run(["manage.py", "shell", "-c", code], environment).check_returncode()
 
 
 def test_prices_that_change_many_at_once_are_shown_too(page, demo_store):

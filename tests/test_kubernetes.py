@@ -23,7 +23,7 @@ from tests.manifests import (
     pods,
     variables,
 )
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 from tests.test_deployment import SECRETS, last_stage, variables_read_by_settings
 
 # Of those that kubernetes-validate has schemas for, the first that takes a sleep in preStop without being

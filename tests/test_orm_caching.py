@@ -17,7 +17,7 @@ from store import orm_caching
 from store.caching import process_cache
 from store.models import Product
 from tests.line import Line
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 from tests.servers import free_port, start_redis
 from tests.test_freshness import every_write
 from tests.visitors import prices, reprice

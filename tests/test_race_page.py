@@ -3,8 +3,6 @@
 import gzip
 import re
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,8 +13,9 @@ from django.test import Client
 from playwright.sync_api import Locator, Page, expect
 
 from store.breaker import RETRY_SECONDS
+from tests import preloaded
 from tests.browser import PATIENCE, SLOW_MS
-from tests.processes import ROOT, StoreProcess, clean_environment
+from tests.processes import StoreProcess, clean_environment
 from tests.visitors import ask_at_once
 from tests.waiting import wait_for
 
@@ -148,8 +147,7 @@ def test_the_request_that_fills_the_cache_is_shown_as_such(visit, demo_store):
 
 def empty_cache(store: StoreProcess) -> None:
     environment = clean_environment(VAR_DIR=str(store.log.parent), **PATIENCE)
-    command = [sys.executable, "manage.py", "clear_cache", "--all"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    preloaded.run(["manage.py", "clear_cache", "--all"], environment).check_returncode()
 
 
 # --- The stream -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from django.core.management import get_commands
 from django.urls import resolve
 
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 
 README = (ROOT / "README.md").read_text()
 

@@ -18,7 +18,8 @@ from mirakuru import TCPExecutor
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from tests.processes import ROOT, clean_environment
+from tests.preloaded import ROOT
+from tests.processes import clean_environment
 from tests.servers import START_TIMEOUT_SECONDS, free_port, redis_binary, temporary_folder
 from tests.test_settings import manage
 

@@ -15,7 +15,7 @@ from redis import Redis
 from store import keys, locks, queues, warm_up
 from store.keys import UNVERSIONED
 from store.redis_survey import family_of
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]

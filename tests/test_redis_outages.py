@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +16,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from store.caching.outage import Outage
 from store.keys import ENTRY_FORMAT_VERSION, UNVERSIONED
+from tests import preloaded
 from tests.line import Line
-from tests.processes import ROOT, StoreProcess
+from tests.processes import StoreProcess
 from tests.servers import PATIENT_BUDGET_SECONDS, free_port, start_redis
 from tests.visitors import (
     ask_at_once,
@@ -286,14 +285,8 @@ def test_a_job_that_ends_without_redis_says_that_a_write_was_not_announced(books
     variables = {"REDIS_URL": url(free_port()), "SECRET_KEY": settings.SECRET_KEY}
     if settings.MYSQL_HOST:
         variables["MYSQL_NAME"] = settings.DATABASES["default"]["NAME"]
-    job = subprocess.run(
-        [sys.executable, "manage.py", "shell", "--no-imports", "-c", code],
-        cwd=ROOT,
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["manage.py", "shell", "--no-imports", "-c", code]
+    job = preloaded.run(command, {**os.environ, **variables})
     assert job.returncode == 0
     assert "Ending with a write that Redis was not told of" in job.stderr
     books[0].refresh_from_db()

@@ -3,13 +3,13 @@
 import os
 import socket
 import subprocess
-import sys
 
 import pytest
 from django.db import connection
 
 from simple_django_redis.redis_url import redis_url
-from tests.processes import ROOT, clean_environment
+from tests import preloaded
+from tests.processes import clean_environment
 
 WRONG = [
     ("CACHE_TTL", "-1"),
@@ -78,14 +78,8 @@ WRONG = [
 
 
 def run(command: list[str], **variables: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=clean_environment(**{"VAR_DIR": os.environ["VAR_DIR"], **variables}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = clean_environment(**{"VAR_DIR": os.environ["VAR_DIR"], **variables})
+    return preloaded.run(command, environment)
 
 
 def manage(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":

@@ -1,8 +1,6 @@
 """The shop as people use it, in a real browser: with and without JavaScript, with the keyboard alone."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
+from tests import preloaded
 from tests.browser import PATIENCE, PHONE, Visit, follow
-from tests.processes import ROOT, StoreProcess, clean_environment
+from tests.processes import StoreProcess, clean_environment
 from tests.visitors import press
 from tests.waiting import wait_for
 
@@ -78,8 +77,7 @@ def quokkas(demo_store: StoreProcess) -> Iterator[Quokkas]:
 def in_the_demo(store: StoreProcess, code: str) -> str:
     """Run Python in the demo's own environment, as an operator might; return what it printed."""
     environment = clean_environment(VAR_DIR=str(store.log.parent), **PATIENCE)
-    command = [sys.executable, "manage.py", "shell", "--no-imports", "-c", code]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    run = preloaded.run(["manage.py", "shell", "--no-imports", "-c", code], environment)
     assert run.returncode == 0, run.stderr
     return run.stdout
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pages import bench_results
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 
 
 def test_the_figures_are_those_of_the_benchmark():

@@ -14,7 +14,7 @@ from django.utils import translation
 from playwright.sync_api import expect
 
 from tests.browser import PAGES, Visit, open_demo
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 
 FOLDER = "locale/fa/LC_MESSAGES"
 DOMAINS = ("django", "djangojs")

@@ -19,7 +19,8 @@ from MySQLdb.connections import Connection
 from redis import Redis
 
 from store.models import Product
-from tests.processes import ROOT, Server, StoreProcess, clean_environment
+from tests.preloaded import ROOT
+from tests.processes import Server, StoreProcess, clean_environment
 from tests.scale.network import Machine, Network
 from tests.servers import binary, start_mysql, start_redis, temporary_folder
 from tests.visitors import CSRF_TOKEN

@@ -22,7 +22,8 @@ from redis.cluster import key_slot
 
 from store.caching.outage import RETRY_SECONDS
 from store.keys import UNVERSIONED
-from tests.processes import ROOT, StoreProcess
+from tests.preloaded import ROOT
+from tests.processes import StoreProcess
 from tests.relay import Relay
 from tests.scale.cluster_nodes import NODE_TIMEOUT_SECONDS, PASSWORD, SLOTS, Node, Nodes, Place
 from tests.scale.load import Ask, Load, Visitor

@@ -17,7 +17,8 @@ import pytest
 from redis import Redis
 
 from tests.line import Line
-from tests.processes import ROOT, Answer, StoreProcess, clean_environment
+from tests.preloaded import ROOT
+from tests.processes import Answer, StoreProcess, clean_environment
 from tests.scale.clients import EDITOR, PASSWORD, Browser
 from tests.scale.servers import Replication
 from tests.servers import free_port, start_redis

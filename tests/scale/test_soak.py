@@ -19,7 +19,8 @@ from bench.soak.growth import Measure, has_grown
 from bench.soak.report import Run, bars
 from bench.soak.run import excuse, judged, sorted_out
 from bench.soak.visitors import Clerk
-from tests.processes import ROOT, Server, clean_environment
+from tests.preloaded import ROOT
+from tests.processes import Server, clean_environment
 from tests.scale import network
 from tests.scale.load import Ask, Load, Visitor
 from tests.waiting import wait_for
