@@ -52,24 +52,29 @@ bench-import: setup-dev ## Measure an import of N=1000000 rows: rows a second an
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.imports --rows $(or $(N),1000000)
 
-.PHONY: bench-capacity
-bench-capacity: setup-dev ## Measure what docs/capacity.md is worked out from (writes it, too)
-	@bin/test-servers wrk
-	@$(PYTHON_IN_VENV) -m bench.capacity --measure --output docs/capacity.md
-
 .PHONY: bench-lag
 bench-lag: setup-dev ## Measure for how long a copy in another process may be old (writes docs/bench/lag.md)
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.lag
 
-.PHONY: capacity
-capacity: setup-dev ## Work out how many of everything a load takes (writes docs/capacity.md)
-	@$(PYTHON_IN_VENV) -m bench.capacity --output docs/capacity.md
-
 .PHONY: test
-test: setup-dev ## Run all tests on MariaDB and Redis, then again on the embedded default
+test: setup-dev ## Run the tests on MariaDB and Redis, and what engines may differ in on the embedded default
 	@bin/test-servers wrk chromium xgettext:gettext
 	@bin/test
+
+.PHONY: test-coverage
+test-coverage: setup-dev ## Run all tests at full depth on both engines, and measure what they cover
+	@bin/test-servers wrk chromium xgettext:gettext
+	@bin/test --all
+
+.PHONY: test-all
+test-all: test-coverage ## Run test-coverage and, as root, test-scale
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s test-scale; else echo "test-scale is left out: it needs root."; fi
+
+.PHONY: test-stress
+test-stress: setup-dev ## Run the tests ROUNDS=10 times in random order beside LOOPS=4 busy loops
+	@bin/test-servers wrk chromium xgettext:gettext
+	@bin/test-stress --rounds $(or $(ROUNDS),10) --loops $(or $(LOOPS),4)
 
 .PHONY: test-matrix
 test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MySQL and Redis

@@ -15,6 +15,7 @@ django.setup()
 del os.environ["DJANGO_SETTINGS_MODULE"]
 
 from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Permission, User
 from django.core.cache import caches
 from django.db import connection
@@ -31,6 +32,10 @@ from store.models import Product
 from tests import browser
 from tests.processes import StoreProcess, WorkerProcess
 from tests.servers import free_port, start_redis
+
+# Passwords of tests are worth no quarter of a second of CPU each; other processes can check them all the
+# same, as the number stands in the hash.
+PBKDF2PasswordHasher.iterations = 1000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

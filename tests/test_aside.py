@@ -20,7 +20,7 @@ from store.caching.redis_entries import RedisEntries
 from store.connections import NoConnectionFree, WaitingPool
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.contract]
 
 # Longer than a machine stalls: who waits in a test does so for what the test does next.
 LIMITS = Limits(wait_seconds=60, lease_seconds=60, budget_seconds=60, command_seconds=0.1)

@@ -18,7 +18,8 @@ from bench.strategies import documents, proxy, races
 from bench.strategies.__main__ import parse_arguments
 from bench.strategies.crowds import Asked
 from bench.strategies.processes import Answer
-from tests.processes import ROOT, clean_environment
+from tests.preloaded import ROOT
+from tests.processes import clean_environment
 from tests.waiting import wait_for
 
 COMMAND = [sys.executable, "-m", "bench.strategies"]
@@ -36,6 +37,7 @@ def has_wrk():
         pytest.skip("no wrk on the PATH; `make test` installs it where it may")
 
 
+@pytest.mark.second_look
 def test_a_quick_run_writes_tables_results_a_chart_and_the_readmes_part(tmp_path, has_wrk):
     readme = tmp_path / "PROJECT.md"
     readme.write_text(f"before\n{documents.MARK}\nformer figures\n{documents.MARK}\nafter\n")

@@ -9,7 +9,11 @@ from store import exports, imports, product_csv, transfers
 from store.models import Product, Transfer
 from tests.test_imports import Killed, rows, uploaded
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.engines,
+    pytest.mark.contract,
+]
 
 EXPORTS = "/store/exports/"
 

@@ -11,7 +11,11 @@ from store import catalogue
 from store.catalogue import ProductQuery
 from store.models import Product
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.engines,
+    pytest.mark.contract,
+]
 
 
 def cached(client) -> tuple[int, list]:

@@ -35,6 +35,7 @@ def test_the_first_cached_answer_is_201_and_the_next_200(client, books, django_a
     assert first.json()["results"] == second.json()["results"]
 
 
+@pytest.mark.contract
 def test_the_entry_is_stored_under_product_for_the_ttl(client, books, redis: Redis, settings):
     client.get("/store/cached/")
     key = f"{settings.PROJECT_NAME}:1:product"
@@ -120,6 +121,7 @@ def test_the_path_without_its_slash_redirects(client, path):
         ("unknown=1", ["Book A", "Book B", "Book C"]),
     ],
 )
+@pytest.mark.contract
 def test_filters_select_and_order_alike_on_both_lists(client, books, path, query, names):
     for _ in range(2):  # The second answer of the cached list comes from the cache.
         results = client.get(f"{path}?{query}").json()["results"]
@@ -127,6 +129,7 @@ def test_filters_select_and_order_alike_on_both_lists(client, books, path, query
 
 
 @both_lists
+@pytest.mark.contract
 def test_ties_of_an_ordering_are_broken_by_id(client, transactional_db, path):
     Product.objects.bulk_create([Product(name="same", price=5) for _ in range(5)])
     ids = [product["id"] for product in client.get(f"{path}?ordering=-price").json()["results"]]

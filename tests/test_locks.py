@@ -18,11 +18,11 @@ from store import locks
 from store.breaker import Unavailable
 from store.keys import lock_key
 from store.locks import LockLost, LockNotAcquired
-from tests.processes import ROOT
+from tests.preloaded import ROOT
 from tests.servers import free_port, start_redis
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.engines
+pytestmark = [pytest.mark.engines, pytest.mark.contract]
 
 SHORT_SECONDS = 0.1
 LONG_SECONDS = 60

@@ -6,7 +6,11 @@ from django.test import Client
 
 from store.models import Product
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.engines,
+    pytest.mark.contract,
+]
 
 JSON = "application/json"
 

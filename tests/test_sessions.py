@@ -8,7 +8,11 @@ from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.test import Client
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.engines,
+    pytest.mark.contract,
+]
 
 LOGIN = {"username": "chief", "password": "secret"}
 
