@@ -9,11 +9,12 @@ from django.urls import resolve
 from tests.preloaded import ROOT
 
 README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 
-def test_every_make_target_that_the_readme_names_exists():
+def test_every_make_target_that_readme_and_contributing_name_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", README + CONTRIBUTING, re.MULTILINE))
     assert {"run", "test", "lint", "compare", "help"} <= named
     assert named <= targets
 
