@@ -71,6 +71,11 @@ test-coverage: setup-dev ## Run all tests at full depth on both engines, and mea
 test-all: test-coverage ## Run test-coverage and, as root, test-scale
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s test-scale; else echo "test-scale is left out: it needs root."; fi
 
+.PHONY: mutate
+mutate: setup-dev ## Break the cache in one place after the other, and see that tests notice (ONLY=pattern, AREA=name)
+	@bin/test-servers wrk
+	@$(PYTHON_IN_VENV) -m tests.mutations.runner --only "$(ONLY)" --area "$(AREA)"
+
 .PHONY: test-stress
 test-stress: setup-dev ## Run the tests ROUNDS=10 times in random order beside LOOPS=4 busy loops
 	@bin/test-servers wrk chromium xgettext:gettext

@@ -62,14 +62,14 @@ def prepare_environment() -> None:
     os.environ.setdefault("LOCAL_CACHE", "off")
     is_controller = "PYTEST_XDIST_WORKER" not in os.environ
     if is_controller and os.environ.get("ENGINES") == "servers":
-        _start_missing_servers()
+        start_missing_servers()
     if os.environ.get("REDIS_URL") or os.environ.get("MYSQL_HOST"):
         os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(50))
     if not os.environ.get("REDIS_URL"):
         embedded.ensure_running(Path(os.environ["VAR_DIR"]))
 
 
-def _start_missing_servers() -> None:
+def start_missing_servers() -> None:
     if not os.environ.get("MYSQL_HOST"):
         if mysql_binary():
             port = free_port()
