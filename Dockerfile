@@ -4,12 +4,12 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev pkg-config libmariadb-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /usr/src/app
-COPY requirements.txt ./
-# What stands below the line "# Tests" is for the test run only.
-RUN sed '/^# Tests$/,$d' requirements.txt > /tmp/runtime.txt \
-    && pip wheel --no-cache-dir --wheel-dir /tmp/wheels -r /tmp/runtime.txt \
-    && python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --no-cache-dir --no-index --find-links /tmp/wheels -r /tmp/runtime.txt
+COPY requirements.lock ./
+COPY bin/install bin/
+# What only installs is not needed any more once it has.
+RUN python -m venv /opt/venv \
+    && PIP_NO_CACHE_DIR=1 bin/install /opt/venv/bin/python requirements.lock \
+    && /opt/venv/bin/python -m pip uninstall -q -y setuptools pip
 COPY manage.py ./
 COPY simple_django_redis simple_django_redis
 COPY store store

@@ -21,7 +21,11 @@ setup-dev:
 
 .PHONY: mysql
 mysql: setup ## Install MySQL support, once what it is compiled with is there
-	@.venv/bin/python -m pip install -q $$(grep mysqlclient== requirements.txt)
+	@bin/install .venv/bin/python requirements.lock
+
+.PHONY: lock
+lock: setup-dev ## Lock the requirements with hashes (UPGRADE=1: at the newest versions that they allow)
+	@bin/lock
 
 .PHONY: compare
 compare: setup ## Compare both lists on the running store (N=200 requests each)

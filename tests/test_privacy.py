@@ -100,7 +100,7 @@ def without_time(results: bytes) -> dict:
 
 def test_django_has_all_leak_fixes():
     required = re.search(
-        r"^django==([\d.]+)$", Path("requirements.txt").read_text(), re.MULTILINE | re.IGNORECASE
+        r"^django==([\d.]+)\b", Path("requirements.txt").read_text(), re.MULTILINE | re.IGNORECASE
     )
     assert required, "requirements.txt does not pin Django"
     assert tuple(map(int, required[1].split("."))) >= LEAK_FIXES
