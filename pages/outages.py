@@ -6,6 +6,7 @@ of each query, at a file whose modification time says until when the database co
 
 import math
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,10 @@ def _watch(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
 
 def _fail_while_stopped(execute: Callable[..., Any], *query: Any) -> Any:
     if seconds_left(DATABASE):
-        raise OperationalError("the demo has stopped the database for a few seconds")
+        # As SQLite has it where its file is out of reach.
+        cause = sqlite3.OperationalError("the demo has stopped the database for a few seconds")
+        cause.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise OperationalError(str(cause)) from cause
     return execute(*query)
 
 

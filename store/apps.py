@@ -6,9 +6,15 @@ class StoreConfig(AppConfig):
     name = "store"
 
     def ready(self) -> None:
-        from store import basket, catalogue, events  # The models must be loaded first.
+        from store import (  # The models must be loaded first.
+            abandoned_statements,
+            basket,
+            catalogue,
+            events,
+        )
 
         # In this order: who reads the cached list because of an event must not find the old one.
+        abandoned_statements.watch([catalogue.products_changed, events.announce_late_write])
         catalogue.watch_writes()
         events.watch_writes()
         basket.watch_logins()

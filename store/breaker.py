@@ -1,17 +1,22 @@
 """A circuit breaker: what has just failed is not waited for again by everybody.
 
-After a failure one call a second tries again; the others are refused at once, until one succeeds
-(Michael Nygard, Release It!, 2007, "Circuit Breaker").
+After a failure one call a second tries again; the others are refused at once, until one is answered
+(Michael Nygard, Release It!, 2007, "Circuit Breaker"). One call that goes wrong is not an outage: what
+counts is whether the server answers, whatever the answer is.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from typing import TypeVar
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
+# How often one kind of refusal is logged: a client may cause it as often as it likes.
+LOG_REFUSALS_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -22,45 +27,81 @@ class Unavailable(Exception):
     retry_after_seconds = int(RETRY_SECONDS)
 
 
+class Verdict(Enum):
+    """What an exception says about the server that was asked."""
+
+    DOWN = "down"
+    ANSWERED = "answered"  # it refused, or stopped, this one call
+    UNKNOWN = "unknown"  # it was not asked
+
+
 class Breaker:
     """Guards calls to something that may be down, for one process.
 
-    `failures` are the exceptions that mean that it is down; `on_failure()` is called after each,
-    to clean up.
+    `judge(error)` says what an exception says about the server, and may ask it. Callers get `failures`
+    as Unavailable, other exceptions (of an answer, such as that there is no such product) as they are.
     """
 
     def __init__(
         self,
         name: str,
         failures: tuple[type[Exception], ...],
-        on_failure: Callable[[], None],
+        judge: Callable[[Exception], Verdict],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._failures = failures
-        self._on_failure = on_failure
+        self._judge = judge
         self._clock = clock
         self._lock = threading.Lock()
         self._next_try: float | None = None  # None: closed
+        self._local = threading.local()
+        self._logged: dict[object, float] = {}
 
     def call(self, function: Callable[[], T]) -> T:
-        """Return what `function()` returns; raises Unavailable if it is, or is known to be, down."""
+        """Return what `function()` returns.
+
+        Raises Unavailable if what is asked is, or is known to be, down, or refuses this call.
+        """
+        if getattr(self._local, "is_inside", False):  # Who tries may ask more than once.
+            return function()
         if not self._may_try():
             raise Unavailable(f"{self.name} is down")
+        self._local.is_inside = True
         try:
             result = function()
-        except self._failures as error:
-            self._on_failure()
-            self._open(error)
-            raise Unavailable(f"{self.name} is down") from error
-        if self._next_try is not None:
-            self.reset()
-            logger.warning("%s is back", self.name)
+        except Unavailable:
+            raise
+        except Exception as error:
+            verdict = self._judge(error)
+            if verdict is Verdict.DOWN:
+                self._open(error)
+                raise Unavailable(f"{self.name} is down") from error
+            if verdict is Verdict.ANSWERED:
+                self._close()
+            if not isinstance(error, self._failures):
+                raise
+            self.log_refusal(error)
+            raise Unavailable(f"{self.name} did not do what was asked") from error
+        finally:
+            self._local.is_inside = False
+        self._close()
         return result
+
+    def log_refusal(self, error: Exception) -> None:
+        """Log that one call failed, once a minute for each kind of error."""
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else None
+        kind, now = (type(error), code), self._clock()
+        if now - self._logged.get(kind, -math.inf) >= LOG_REFUSALS_SECONDS:
+            self._logged[kind] = now
+            logger.error(
+                "%s did not do what was asked: %s: %s", self.name, type(error).__name__, error
+            )
 
     def reset(self) -> None:
         """Forget about failures."""
         self._next_try = None
+        self._logged.clear()
 
     def _may_try(self) -> bool:
         if self._next_try is None:
@@ -77,3 +118,8 @@ class Breaker:
             self._next_try = self._clock() + RETRY_SECONDS
         if was_closed:
             logger.error("%s is down: %s", self.name, error, exc_info=error)
+
+    def _close(self) -> None:
+        if self._next_try is not None:
+            self._next_try = None
+            logger.warning("%s is back", self.name)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q, QuerySet
 
-from store import caching, keys, replicas, warm_up
+from store import caching, database_errors, keys, replicas, warm_up
 from store.breaker import Breaker, Unavailable
 from store.caching import Fetched, Outcome
 from store.models import Product
@@ -84,8 +84,7 @@ _writes = TableWatch(Product._meta.db_table, lambda _notes: products_changed())
 _database = Breaker(
     "The database",
     failures=(OperationalError, InterfaceError),
-    # Looked up when it is called: `connection` stands for another one in each thread.
-    on_failure=lambda: connection.close(),
+    judge=database_errors.judge,
 )
 
 

@@ -1,8 +1,8 @@
 """Connections to Redis: one pool for each process and server, whatever its threads do first."""
 
-import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import cache
 from queue import Empty
 from typing import Any, TypeVar
@@ -14,11 +14,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from store.breaker import Breaker, Unavailable
+from store.breaker import Breaker, Unavailable, Verdict
 from store.primary_connections import is_of_sentinels, parse
 from store.sentinels import Primary, primary_of
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -90,11 +89,33 @@ def queue_redis() -> Redis:
         return _client(settings.QUEUE_REDIS_URL)
 
 
+def judge_at(find_url: Callable[[], str]) -> Callable[[Exception], Verdict]:
+    """Return what says whether an error of the server at a URL means that it is down.
+
+    One connection that was lost, or one command that was slow or refused, does not: that takes another
+    connection on which a PING fails as well.
+    """
+
+    def judge(error: Exception) -> Verdict:
+        if isinstance(error, NotThisTime):
+            return Verdict.UNKNOWN
+        if not isinstance(error, RedisConnectionError | RedisTimeoutError):
+            return Verdict.ANSWERED
+        with closing(Redis.from_pool(make_pool(find_url(), max_connections=1))) as redis:
+            try:
+                redis.ping()
+            except RedisError:
+                return Verdict.DOWN
+        return Verdict.ANSWERED
+
+    return judge
+
+
 # For one process: a server that has just failed to answer is not waited for by everybody.
 queue_breaker = Breaker(
     "Redis, for what is no cache,",
     failures=(RedisConnectionError, RedisTimeoutError),
-    on_failure=lambda: None,
+    judge=judge_at(lambda: settings.QUEUE_REDIS_URL),
 )
 
 
@@ -107,7 +128,7 @@ def ask_queue_redis(command: Callable[[Redis], T]) -> T:
     try:
         return queue_breaker.call(lambda: command(queue_redis()))
     except RedisError as error:
-        logger.exception("Redis refused a command")
+        queue_breaker.log_refusal(error)
         raise Unavailable("Redis refuses what is needed") from error
 
 

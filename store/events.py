@@ -27,6 +27,11 @@ def watch_writes() -> None:
     _writes.install()
 
 
+def announce_late_write() -> None:
+    """Announce that a write has taken effect of which nobody knows what it was."""
+    _announce([None])
+
+
 @contextmanager
 def of_one(product: "Product") -> Iterator[None]:
     """Announce what the body writes as an event of this one product."""

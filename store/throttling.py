@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.core.cache import caches
 from redis import Redis
 from redis.exceptions import RedisError
 
 from store.breaker import Breaker
+from store.connections import judge_at
 
 T = TypeVar("T")
 ALIAS = "throttle"
@@ -46,8 +48,14 @@ end
 return 0
 """
 
-# A server that refuses (full, read-only) is as useless here as one that is down.
-breaker = Breaker("Redis, for the throttles,", failures=(RedisError,), on_failure=lambda: None)
+
+def _url() -> str:
+    url = settings.CACHES[ALIAS]["LOCATION"]
+    return str(url if isinstance(url, str) else url[0])
+
+
+# What is refused (by a server that is full, or read-only) cannot be counted, but is no outage.
+breaker = Breaker("Redis, for the throttles,", failures=(RedisError,), judge=judge_at(_url))
 
 
 class TooMany(Exception):

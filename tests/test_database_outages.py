@@ -196,6 +196,7 @@ def test_a_write_without_the_database_is_503(open_on, database, editor, books):
     assert books[0].price == 1000
 
 
+@pytest.mark.mysql
 def test_the_database_is_used_again_soon_after_it_is_back(open_on, database, books):
     store = open_on(workers=2)
     assert [answer.status for answer in ask_at_once(store, path="/store/")] == [200] * 16

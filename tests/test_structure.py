@@ -10,11 +10,13 @@ from tests.preloaded import ROOT
 
 PLUMBING = {
     "basket_lines",
+    "abandoned_statements",
     "breaker",
     "caching",
     "cluster",
     "connections",
     "database",
+    "database_errors",
     "event_announcer",
     "event_feed",
     "event_stream",
