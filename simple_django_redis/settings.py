@@ -369,6 +369,7 @@ if not is_one_server(QUEUE_REDIS_URL):  # django-rq asks an alias for its client
     }
     del RQ_QUEUE["URL"]
     RQ_QUEUE["USE_REDIS_CACHE"] = "jobs"
+RQ = {"JOB_CLASS": "store.allowed_jobs.StoreJob"}
 RQ_QUEUES = {"default": RQ_QUEUE, "low": RQ_QUEUE}  # A worker empties them in this order.
 # The admin would show the queues to all staff; store.dashboard shows them to superusers.
 RQ_SHOW_ADMIN_LINK = False

@@ -1,5 +1,7 @@
+import rq.serializers
 from django.apps import AppConfig
 from django.conf import settings
+from rq.serializers import JSONSerializer
 
 
 class StoreConfig(AppConfig):
@@ -13,6 +15,8 @@ class StoreConfig(AppConfig):
             events,
         )
 
+        # RQ unpickles wherever it names no serializer: pages of its dashboard do, and pickles run code.
+        rq.serializers.PickleSerializer = JSONSerializer  # type: ignore[assignment]
         # In this order: who reads the cached list because of an event must not find the old one.
         abandoned_statements.watch([catalogue.products_changed, events.announce_late_write])
         catalogue.watch_writes()

@@ -44,3 +44,15 @@ def run_export(transfer_id: int) -> Retry | None:
 def warm_up() -> None:
     """Fill what most readers ask for."""
     warming.run(catalogue.fill_cached_lists)
+
+
+# What a worker may be told to do (store.allowed_jobs).
+ALL = (
+    repair_cached_lists,
+    clear_sessions,
+    run_import,
+    resume_transfers,
+    delete_old_transfers,
+    run_export,
+    warm_up,
+)

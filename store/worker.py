@@ -15,6 +15,7 @@ from rq.job import Job
 from rq.queue import Queue
 
 from store import timetable
+from store.allowed_jobs import NotAllowed
 from store.breaker import Unavailable
 from store.caching import process_cache
 
@@ -70,6 +71,14 @@ class StoreWorker(Worker):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(STOP_SIGNAL, _stop)
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        if isinstance(
+            exc_info[1], NotAllowed
+        ):  # RQ's own line has a traceback, and names of any length.
+            self.log.error("Refused job %s: %s", job.id, exc_info[1])
+        else:
+            super().handle_exception(job, *exc_info)
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
         try:

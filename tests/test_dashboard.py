@@ -1,6 +1,9 @@
 """RQ's dashboard: seen by superusers only, and changed by POST only."""
 
+import os
+import pickle
 import re
+import time
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -14,6 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 HOME = "/django-rq/"
 JOB = f"{HOME}queues/0/one/"
+CREATED = "2026-11-30T12:00:00.000000Z"
 # What changes queues or jobs.
 CHANGES = [f"{HOME}queues/0/{name}/" for name in ("empty", "requeue-all", "failed/clear")]
 CHANGES += [f"{HOME}queues/actions/0/"]
@@ -66,6 +70,31 @@ def test_only_post_changes_anything(admin_client, job):
     assert job()
     admin_client.post(CHANGES[0], {"post": "yes"})
     assert not job()
+
+
+class Folder:
+    """Unpickling it makes a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("made",)
+
+
+@pytest.mark.parametrize("page", ["failed/clear", "started", "failed"])
+def test_no_page_unpickles_what_somebody_has_written_to_redis(
+    admin_client, job, queue_server, tmp_path, monkeypatch, page
+):
+    monkeypatch.chdir(tmp_path)
+    with Redis(port=queue_server.port) as client:
+        pickled = pickle.dumps(Folder())
+        client.hset("rq:job:one", mapping={"meta": pickled, "result": pickled})
+        client.zadd("rq:failed:default", {"one": time.time() + 60})
+        client.zadd("rq:wip:default", {"one:run": time.time() + 60})
+        execution = {"id": "run", "created_at": CREATED, "last_heartbeat": CREATED}
+        client.hset("rq:execution:one:run", mapping=execution)
+    path = f"{HOME}queues/0/{page}/"
+    answer = admin_client.post(path) if page == "failed/clear" else admin_client.get(path)
+    assert answer.status_code in (200, 302)
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_redis_it_is_a_503(admin_client, queue_server):

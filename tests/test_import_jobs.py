@@ -227,7 +227,7 @@ def test_an_upload_that_cannot_be_enqueued_is_gone_again(editor, queue_server, m
 
 def test_jobs_of_all_kinds_have_a_status_and_unknown_ones_are_a_404(editor, start_worker):
     queues.enqueue("store.jobs.repair_cached_lists", job_id="good")
-    queues.enqueue("store.jobs.no_such_job", job_id="bad")
+    queues.enqueue("store.jobs.run_import", "no number", job_id="bad")
     assert editor.get("/store/jobs/good/").json()["state"] == "waiting"
     queues.find("bad").save()
     start_worker("--burst").process.wait(timeout=30)

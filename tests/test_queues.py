@@ -1,6 +1,8 @@
 """The queues and their workers: JSON only, retried, bounded, back by themselves after an outage."""
 
 import json
+import os
+import pickle
 import sys
 import time
 import zlib
@@ -14,6 +16,7 @@ from rq.job import JobStatus
 from rq.registry import ScheduledJobRegistry
 
 from store import jobs, keys, queues, timetable
+from store.allowed_jobs import ALLOWED
 from store.breaker import Unavailable
 from store.caching import process_cache
 from store.worker import StoreWorker
@@ -64,7 +67,7 @@ def test_everything_about_a_job_is_json_and_kept_for_a_bounded_time(start_worker
 
 
 def test_a_job_that_fails_is_tried_again_after_growing_pauses_and_then_given_up(start_worker, rq):
-    queues.enqueue("store.jobs.no_such_job", job_id="bad")
+    queues.enqueue("store.jobs.run_import", "no number", job_id="bad")
     before = time.time()
     for tried, pause in enumerate(queues.RETRY_PAUSES_SECONDS, start=1):
         start_worker("--burst").process.wait(timeout=30)
@@ -135,6 +138,82 @@ def test_a_job_makes_up_for_lost_invalidations_before_its_process_ends(rq, monke
     queues.enqueue("store.jobs.clear_sessions", job_id="one")
     StoreWorker(["default"], connection=rq).perform_job(queues.find("one"), None)
     assert done == ["job", "settled"]
+
+
+# --- What is not the store's ----------------------------------------------------------------------
+
+
+def perform(rq, **fields) -> str:
+    """Write a job as whoever can write to Redis may, have it done here, and return how it went."""
+    queues.enqueue("store.jobs.clear_sessions", job_id="foreign")
+    rq.hset("rq:job:foreign", mapping={"retries_left": 10**6, **fields})
+    worker = StoreWorker(
+        ["default"],
+        connection=rq,
+        job_class="store.allowed_jobs.StoreJob",
+        serializer="rq.serializers.JSONSerializer",
+    )
+    job, queue = worker.queue_class.dequeue_any(
+        worker.queues, None, rq, job_class=worker.job_class, serializer=worker.serializer
+    )
+    worker.prepare_execution(job)
+    worker.perform_job(job, queue)
+    return queues.find("foreign").get_status()
+
+
+def call(function: object, *arguments: object, instance: object = None) -> bytes:
+    return json.dumps([function, instance, arguments, {}]).encode()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data": call("os.mkdir", "made")},
+        {"data": call("store.jobs.call_command", "flush")},  # what store.jobs has imported itself
+        {"data": call("store.jobs.warming.run", "made")},
+        {"data": call("store.catalogue.fill_cached_lists")},
+        {"data": call("format", 1, instance="{0}")},  # a method of what JSON knows
+        {"data": call("store.jobs.clear_sessions", instance="text")},
+        {"data": call(["os.mkdir"], "made")},
+        {"data": call(None)},
+        {"data": pickle.dumps(("os.mkdir", None, ("made",), {}))},
+        {"data": b"[]"},
+        {"success_callback_name": "os.mkdir"},
+        {"failure_callback_name": "os.mkdir", "data": call("os.mkdir", "made")},
+        {"stopped_callback_name": "os.mkdir"},
+        {"webhooks": json.dumps([{"url": "http://127.0.0.1:1/", "job_status": "finished"}])},
+        {"data": call("x" * 100_000), "description": "x" * 100_000},
+    ],
+)
+def test_a_job_that_is_not_the_stores_is_refused_once_and_for_good(
+    rq, caplog, tmp_path, monkeypatch, fields
+):
+    monkeypatch.chdir(tmp_path)
+    assert perform(rq, **fields) == JobStatus.FAILED
+    assert not list(tmp_path.iterdir())
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "Refused job foreign" in line.getMessage()
+    assert len(caplog.text) < 2000
+
+
+class Folder:
+    """Unpickling it makes a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("made",)
+
+
+@pytest.mark.parametrize("field", ["meta", "result"])
+def test_nothing_of_a_job_is_unpickled(rq, field, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert perform(rq, **{field: pickle.dumps(Folder())}) == JobStatus.FINISHED
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_job_of_the_stores_is_allowed():
+    own = {name: value for name, value in vars(jobs).items() if callable(value)}
+    public = {f"{v.__module__}.{n}" for n, v in own.items() if v.__module__ == jobs.__name__}
+    assert public == set(ALLOWED)
 
 
 # --- Enqueuing ------------------------------------------------------------------------------------

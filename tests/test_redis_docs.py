@@ -158,8 +158,8 @@ def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(
 
 def test_everything_of_rq_is_in_the_table_with_its_type_and_a_lifetime(start_worker, queue_server):
     queues.enqueue("store.jobs.clear_sessions", job_id="good")
-    queues.enqueue("store.jobs.no_such_job", job_id="bad")
-    queues.enqueue("store.jobs.no_such_job", job_id="worse", queue=queues.LOW)
+    queues.enqueue("store.jobs.run_import", "no number", job_id="bad")
+    queues.enqueue("store.jobs.run_import", "no number", job_id="worse", queue=queues.LOW)
     worker = start_worker()
     redis = Redis(port=queue_server.port)
     redis_keys = {}
