@@ -44,6 +44,14 @@ def redis(server) -> Redis:
 
 
 @pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """A server of the test's own, to which anything may be done."""
+    executor = start_redis(free_port(), "--enable-debug-command", "yes")
+    yield Redis(port=executor.port)
+    executor.kill()
+
+
+@pytest.fixture
 def make(server) -> Iterator[Callable[..., Copies]]:
     """Make the copies of a process, which track keys of their own prefix."""
     made: list[Copies] = []
@@ -111,6 +119,56 @@ def test_what_changes_in_redis_is_dropped(make, redis, change):
     change(redis)
     wait_for(lambda: copies.find("family", "") is None, seconds=NOT_THE_POINT_SECONDS)
     assert copies._copies == {}
+
+
+@pytest.fixture
+def other() -> Iterator[TCPExecutor]:
+    executor = start_redis(free_port(), "--repl-diskless-sync-delay", "0")
+    yield executor
+    executor.kill()
+
+
+def restore(redis, other) -> None:
+    dumped = redis.dump("a:family:generation")
+    redis.flushdb()
+    redis.restore("a:family:generation", 0, dumped)
+
+
+def promote(redis, other) -> None:
+    """Have the server follow another that lacks what it had, and become a primary again."""
+    redis.replicaof("127.0.0.1", other.port)
+    wait_for(lambda: redis.info("replication")["master_link_status"] == "up")
+    redis.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda redis, other: redis.swapdb(0, 1),
+        lambda redis, other: (redis.swapdb(0, 1), redis.set("a:family:generation", "1" * 32)),
+        lambda redis, other: redis.flushall(asynchronous=True),
+        lambda redis, other: redis.rename("a:family:generation", "b:elsewhere"),
+        lambda redis, other: redis.move("a:family:generation", 1),
+        lambda redis, other: redis.execute_command("DEBUG", "RELOAD"),
+        lambda redis, other: redis.client_kill_filter(_type="normal", skipme=True),
+        restore,
+        promote,
+    ],
+)
+def test_whatever_happens_to_redis_the_next_write_is_heard(make, own_redis, other, change):
+    redis = own_redis
+    redis.set("a:family:generation", "0" * 32)
+    copies = make(port=redis.connection_pool.connection_kwargs["port"], lag=LAG_SECONDS)
+    track(copies)
+
+    def is_served() -> bool:
+        return keep(copies) is copies.find("family", "")
+
+    wait_for(is_served)
+    change(redis, other)
+    redis.delete("a:family:generation")  # Its message is not sent where there is nothing.
+    time.sleep(LAG_SECONDS)
+    assert copies.find("family", "") is None
 
 
 def test_what_changes_beside_it_leaves_a_copy_alone(make, redis):

@@ -1,9 +1,10 @@
 """What Redis says of changes, to one process; and until when nothing can have been left unsaid.
 
 CLIENT TRACKING in broadcast mode makes Redis announce every change of our keys on a connection of its
-own (https://redis.io/docs/latest/develop/reference/client-side-caching/). On the same connection PING is
-sent again and again, and answers come in order: once it is answered, all changes from before it was sent
-have been announced. A dead line, a hung Redis or a slow thread leave that moment where it is.
+own (https://redis.io/docs/latest/develop/reference/client-side-caching/). The same connection asks again
+and again for the generations (MGET), as not all is announced: not SWAPDB, a resync, a DEL of what is not
+there. Answers come in order, so all from before it was sent is known then. A dead line, a hung Redis or a
+slow thread leave that moment where it is.
 """
 
 import logging
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError, ResponseError
 
 logger = logging.getLogger(__name__)
-# Several pings have to get lost, or late, before copies are not served for a moment.
+# Several checks have to get lost, or late, before copies are not served for a moment.
 PINGS_IN_A_LAG = 4
 IDLE_SECONDS = 5.0  # Without a request for so long nothing is tracked.
 RETRY_SECONDS = 1.0
@@ -32,6 +33,12 @@ class Listener(Protocol):
 
     def forget_all(self) -> None:
         """Hear that anything may have changed."""
+
+    def generations(self) -> list[str]:
+        """Return the names of the generations that matter."""
+
+    def checked(self, found: dict[str, str | None], happened_after: float) -> None:
+        """Hear what generations Redis holds; had one changed before `happened_after`, it was told."""
 
 
 class Announcements:
@@ -104,19 +111,26 @@ class Announcements:
             connection.read_response()
             self._listener.forget_all()  # What was read before this went unwatched.
             while time.monotonic() - self._used_at < IDLE_SECONDS:
-                self._ping(connection)
+                self._check(connection)
         finally:
             self.complete_until = NEVER
             self._listener.forget_all()
             connection.disconnect()
 
-    def _ping(self, connection: Any) -> None:
+    def _check(self, connection: Any) -> None:
         asked_at = time.monotonic()
-        connection.send_command("PING")
-        connection.read_response()  # Announcements that come first are heard first.
+        names = self._listener.generations()
+        if names:
+            prefix = self._prefixes()[-1]
+            connection.send_command("MGET", *(prefix + name for name in names))
+        else:
+            connection.send_command("PING")
+        answer = connection.read_response()  # Announcements that come first are heard first.
+        tokens = [token and token.decode("utf-8", "replace") for token in answer] if names else []
+        self._listener.checked(dict(zip(names, tokens, strict=True)), self.complete_until)
         self.complete_until = asked_at
-        next_ping = asked_at + self._max_lag_seconds / PINGS_IN_A_LAG
-        while (left := next_ping - time.monotonic()) > 0:
+        next_check = asked_at + self._max_lag_seconds / PINGS_IN_A_LAG
+        while (left := next_check - time.monotonic()) > 0:
             if connection.can_read(timeout=left):
                 connection.read_response(push_request=True)
 
@@ -125,7 +139,7 @@ class Announcements:
         if keys is None:  # The whole database has been flushed.
             self._listener.forget_all()
         else:
-            # Had it happened before that ping, it would have been announced before its answer.
+            # Had it happened before that check, it would have been announced before its answer.
             self._listener.changed([self._name(key) for key in keys], self.complete_until)
 
     def _name(self, whole_key: bytes) -> str:

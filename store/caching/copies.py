@@ -95,6 +95,7 @@ class Copies(NoCopies):
         self._expected: set[str] = set()
         self._outdated: dict[str, Outdated] = {}
         self._epoch = 0
+        self._generations: set[str] = set()  # of all copies that there have been: a few families
         self._announcements.start_over()
         self._refills.start_over()
 
@@ -130,6 +131,7 @@ class Copies(NoCopies):
                 return
             self._drop(name)
             self._copies[name] = copy
+            self._generations.add(copy.generation)
             self._bytes += size
             while self._bytes > self._max_bytes:
                 self._drop(next(iter(self._copies)))
@@ -160,15 +162,7 @@ class Copies(NoCopies):
                     self._expected.discard(name)
                 else:
                     self._drop(name)
-            for name in self._of(names):
-                if self._copies[name].refill:
-                    until = min(
-                        happened_after + self._max_lag_seconds,
-                        time.monotonic() + self._max_lag_seconds * BRIDGED_PART,
-                    )
-                    self._outdated.setdefault(name, Outdated(name, until))
-                else:
-                    self._drop(name)
+            self._outdate(self._of(names), happened_after)
             # What was read before may be older than this.
             self._epoch += any(name.endswith(GENERATION) for name in names)
 
@@ -179,6 +173,20 @@ class Copies(NoCopies):
             self._expected.clear()
             self._outdated.clear()
             self._bytes = 0
+
+    def generations(self) -> list[str]:
+        with self._lock:
+            return sorted(self._generations)
+
+    def checked(self, found: dict[str, str | None], happened_after: float) -> None:
+        with self._lock:
+            changed = [
+                name
+                for name, copy in self._copies.items()
+                if found.get(copy.generation) != copy.entry.generation
+            ]
+            self._outdate(changed, happened_after)
+            self._epoch += 1  # What was read before, and is not kept yet, has not been checked.
 
     # --- Outdated copies ----------------------------------------------------------------------------
 
@@ -203,6 +211,18 @@ class Copies(NoCopies):
                     self._drop(name)
 
     # --- With the lock held -------------------------------------------------------------------------
+
+    def _outdate(self, names: list[str], happened_after: float) -> None:
+        """Have copies replaced that something has made old, no earlier than `happened_after`."""
+        for name in names:
+            if self._copies[name].refill:
+                until = min(
+                    happened_after + self._max_lag_seconds,
+                    time.monotonic() + self._max_lag_seconds * BRIDGED_PART,
+                )
+                self._outdated.setdefault(name, Outdated(name, until))
+            else:
+                self._drop(name)
 
     def _of(self, generations: list[str]) -> list[str]:
         return [name for name, copy in self._copies.items() if copy.generation in generations]
