@@ -21,7 +21,7 @@ from store.api_exceptions import ServiceUnavailable
 from store.basket_lines import MAX_LINES, MAX_QUANTITY
 from store.breaker import Unavailable
 from store.serializers import QuantitySerializer
-from store.throttling import TooMany
+from store.throttling import TooMany, client_network
 from store.write_throttle import count_write
 
 
@@ -171,4 +171,5 @@ def _show(request: HttpRequest, problem: Problem | None = None) -> HttpResponse:
 
 
 def _visitor(request: HttpRequest) -> basket.Visitor:
-    return basket.Visitor(request.session, request.user.pk)
+    network = client_network(request.META.get("REMOTE_ADDR", ""))
+    return basket.Visitor(request.session, request.user.pk, network)

@@ -8,17 +8,20 @@ and the anonymous basket is brought along later.
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
-from store import basket_lines, keys
+from store import basket_lines, keys, throttling
 from store.breaker import Unavailable
 from store.models import Product
 
 # What a session remembers: the key that it had when its basket was begun. Signing in changes the key.
 SESSION_ENTRY = "basket"
+# How many one address may begin in how many seconds: others' baskets make room for them in the end.
+NEW_BASKETS = (60, 3600)
 
 
 class NotThere(Exception):
@@ -35,6 +38,7 @@ class Visitor:
 
     session: SessionBase
     user_id: int | None
+    network: str  # where the request comes from
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,15 @@ def quantities(visitor: Visitor) -> dict[int, int]:
 def put(visitor: Visitor, product_id: int, quantity: int) -> Basket:
     """Set the quantity (1 to MAX_QUANTITY) of a product and return the basket.
 
-    The first one of an anonymous visitor begins a session. Raises NotThere, BasketFull.
+    The first one of an anonymous visitor begins a session. Raises NotThere, BasketFull, and TooMany if
+    too many baskets have been begun from where the visitor is.
     """
     if not Product.objects.filter(pk=product_id).exists():
         raise NotThere(f"There is no product {product_id} in the store.")
-    key = _key(visitor) or _begin(visitor.session)
+    key = _key(visitor) or _begin(visitor)
+    if visitor.user_id is None:
+        for gone in basket_lines.register(key):  # The session was but the way to it.
+            visitor.session.delete(keys.session_of(gone))
     # A tab that is still anonymous while another signs in may write after the merge: that line is lost.
     if not basket_lines.put(key, product_id, quantity):
         raise BasketFull(
@@ -148,12 +156,15 @@ def _key(visitor: Visitor) -> str | None:
     return user_key
 
 
-def _begin(session: SessionBase) -> str:
+def _begin(visitor: Visitor) -> str:
     """Begin a session for an anonymous visitor's basket and return the basket's key.
 
     Two first writes of one visitor at once begin two; the browser keeps the one answered last.
     """
     basket_lines.check()  # A basket that cannot be had leaves no session behind.
+    rate = NEW_BASKETS if settings.THROTTLE_WRITES else None
+    throttling.count(rate, keys.throttle_key("basket", visitor.network))
+    session = visitor.session
     session.clear()  # It may hold the login of a user who has been deactivated, and would prolong it.
     session.cycle_key()  # A new one, even in the place of an old one, which may be deleted meanwhile.
     session[SESSION_ENTRY] = session.session_key

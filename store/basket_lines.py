@@ -1,8 +1,8 @@
 """The lines of baskets in Redis: a hash for each basket, from product id to quantity.
 
-HGETALL reads; HDEL, DEL and two Lua scripts around HSET and HINCRBY write, each line on its own, so
-that two tabs do not undo each other; EXPIRE with every write. Redis down: breaker.Unavailable, from
-every function here, and for the next second without waiting for it again.
+HGETALL reads; HDEL, DEL and Lua scripts around HSET and HINCRBY write, each line on its own, so that two
+tabs do not undo each other; EXPIRE with every write. A sorted set (ZADD) has the anonymous baskets, so
+that there are no more than MAX_ANONYMOUS_BASKETS. Redis down: breaker.Unavailable, from every function.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from redis import Redis
 
 from store.connections import ask_queue_redis
-from store.keys import BASKET_AGE_SECONDS
+from store.keys import BASKET_AGE_SECONDS, MAX_ANONYMOUS_BASKETS, anonymous_baskets_key
 
 MAX_QUANTITY = 99
 MAX_LINES = 100
@@ -23,6 +23,20 @@ end
 redis.call('HSET', basket, product, ARGV[2])
 redis.call('EXPIRE', basket, ARGV[4])
 return 1
+"""
+# Returns which baskets have made room; a few at a time, should there be many too many.
+REGISTER = """
+local baskets, age, time = KEYS[1], tonumber(ARGV[2]), redis.call('TIME')
+local now = time[1] + time[2] / 1e6
+redis.call('ZREMRANGEBYSCORE', baskets, '-inf', now - age)
+redis.call('ZADD', baskets, now, ARGV[1])
+redis.call('EXPIRE', baskets, age)
+local excess = math.min(redis.call('ZCARD', baskets) - tonumber(ARGV[3]), 100)
+if excess <= 0 then return {} end
+local oldest = redis.call('ZRANGE', baskets, 0, excess - 1)
+redis.call('ZREM', baskets, unpack(oldest))
+redis.call('DEL', unpack(oldest))
+return oldest
 """
 MERGE = """
 local from, into = KEYS[1], KEYS[2]
@@ -42,6 +56,7 @@ for _, line in ipairs(lines) do
 end
 redis.call('EXPIRE', into, ARGV[3])
 redis.call('DEL', from)
+redis.call('ZREM', KEYS[3], from)
 """
 
 
@@ -62,6 +77,15 @@ def put(key: str, product_id: int, quantity: int) -> bool:
     return bool(
         ask_queue_redis(lambda redis: redis.eval(PUT, 1, key, product_id, quantity, *limits))
     )
+
+
+def register(key: str) -> list[str]:
+    """Note that an anonymous basket changes; return the keys of those that had to go to make room."""
+    limits = (BASKET_AGE_SECONDS, MAX_ANONYMOUS_BASKETS)
+    found = ask_queue_redis(
+        lambda redis: redis.eval(REGISTER, 1, anonymous_baskets_key(), key, *limits)
+    )
+    return [gone.decode() for gone in found]
 
 
 def remove(key: str, product_ids: Iterable[int]) -> int:
@@ -87,5 +111,6 @@ def merge(from_key: str, into_key: str) -> None:
     Quantities add up to MAX_QUANTITY at most. Of more than MAX_LINES lines those of `into_key` stay,
     then the ones with the lowest product ids.
     """
+    names = (from_key, into_key, anonymous_baskets_key())
     limits = (MAX_QUANTITY, MAX_LINES, BASKET_AGE_SECONDS)
-    ask_queue_redis(lambda redis: redis.eval(MERGE, 2, from_key, into_key, *limits))
+    ask_queue_redis(lambda redis: redis.eval(MERGE, len(names), *names, *limits))

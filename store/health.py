@@ -12,9 +12,9 @@ from django.db import Error as DatabaseError
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django_redis.cache import RedisCache
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from store import cluster
+from store import cluster, keys
 from store.caching import process_cache
 from store.connections import queue_redis
 
@@ -64,6 +64,7 @@ def database_state() -> str:
 
 
 def cache_state() -> str:
+    """Say how the cache's Redis is; it has to take writes where baskets and jobs are on it, too."""
     cache = caches["default"]
     if not isinstance(cache, RedisCache):
         return "ok"
@@ -74,12 +75,17 @@ def cache_state() -> str:
     except RedisError as error:
         process_cache.outage.note_failure(error)  # Its thread looks where the servers are by now.
         return "down"
-    return "ok"
+    return queue_state() if settings.QUEUE_REDIS_URL == settings.REDIS_URL else "ok"
 
 
 def queue_state() -> str:
+    """Say whether the Redis for what is no cache takes a write: it evicts nothing, so it may be full."""
     try:
-        queue_redis().ping()
+        queue_redis().set(keys.write_check_key(), "1", ex=keys.WRITE_CHECK_SECONDS)
+    except OutOfMemoryError:
+        return "full"
+    except ResponseError:
+        return "refuses writes"
     except RedisError:
         return "down"
     return "ok"

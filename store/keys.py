@@ -31,25 +31,42 @@ JOB_FAILURE_SECONDS = 7 * 24 * 3600
 # How long a warm-up that has been asked for is waited for before another is.
 WARM_UP_SECONDS = 60
 
-# How long a basket is kept after the last change to it.
+# How long a basket is kept after the last change to it, and how many anonymous ones there may be: of
+# more, those that were changed longest ago go. 100 lines each, all of them take 30 MB.
 BASKET_AGE_SECONDS = 30 * 24 * 3600
+MAX_ANONYMOUS_BASKETS = 10_000
 # How long cacheops keeps a product, and what it then needs to find it: longer, as it is set anew with
 # each product that is stored.
 ORM_AGE_SECONDS = 600
 ORM_SCHEMES_AGE_SECONDS = 2 * ORM_AGE_SECONDS + 10
-# How long the views of an hour are kept: for all 24 hours that may ask for them, and one more.
+# How long the views of an hour are kept: for all 24 hours that may ask for them, and one more; and of
+# how many products (some 100 bytes each): of more, those with the fewest views make room.
 VIEWS_AGE_SECONDS = 25 * 3600
+MAX_VIEWED = 5000
+# Within how long a client's views of a product count as one. Who has viewed what in such a time is a
+# bitmap of one size however many they are (1 MB, begun at the first view): a bit for each client and
+# product, which of 100,000 views takes 1 % for one of somebody else's.
+VIEWED_SECONDS = 600
+VIEWED_AGE_SECONDS = 2 * VIEWED_SECONDS
+VIEWED_BITS = 1 << 23
 # How old the ranking made of them may be.
 RANKING_AGE_SECONDS = 60
 # How long a day's visitors are known, to compare days of a week.
 VISITORS_AGE_SECONDS = 8 * 24 * 3600
-# How long a visitor's last products are kept after the last of them; for a browser that has not yet
-# shown that it keeps cookies, as a crawler leaves one such list with each request.
+# How long a visitor's last products are kept after the last of them.
 RECENT_AGE_SECONDS = 30 * 24 * 3600
-NEW_RECENT_AGE_SECONDS = 3600
 
-# How long an address counts as a user's own after they signed in from there.
+# How many counts of one throttle there may be: whoever is counted shares one of these, so that
+# any number of addresses and names leaves a bounded number of keys. To fill one that is somebody
+# else's takes as many attempts as it takes to fill all of them.
+THROTTLE_SLOTS = 1 << 14
+
+# How long an address counts as a user's own after they signed in from there, and how many may.
 KNOWN_CLIENT_SECONDS = 30 * 24 * 3600
+MAX_KNOWN_CLIENTS = 20
+
+# How long what /readyz writes to see whether Redis takes writes is kept.
+WRITE_CHECK_SECONDS = 60
 
 # How many events a client that comes back may have missed, and for how long they are kept.
 EVENTS_CAP = 1000
@@ -112,9 +129,29 @@ def anonymous_basket_key(session_key: str) -> str:
     return f"{settings.PROJECT_NAME}:basket:anonymous:{session_key}"
 
 
+def session_of(basket_key: str) -> str:
+    """Return the session that `anonymous_basket_key` was given."""
+    return basket_key.rpartition(":")[2]
+
+
+def anonymous_baskets_key() -> str:
+    """Return the key of the list of anonymous baskets; lives BASKET_AGE_SECONDS from the last change."""
+    return f"{settings.PROJECT_NAME}:baskets"
+
+
 def views_key(at: datetime) -> str:
     """Return the key of an hour's views of products; lives VIEWS_AGE_SECONDS from the last one."""
     return f"{settings.PROJECT_NAME}:views:{at.astimezone(UTC):%Y%m%d%H}"
+
+
+def viewed_key(at: datetime) -> str:
+    """Return the key of who has viewed what in these VIEWED_SECONDS; lives VIEWED_AGE_SECONDS."""
+    return f"{settings.PROJECT_NAME}:viewed:{int(at.timestamp()) // VIEWED_SECONDS}"
+
+
+def viewed_bit(client: str, product_id: int) -> int:
+    """Return which bit of it says that a client has viewed a product."""
+    return _number_of(f"{client} {product_id}") % VIEWED_BITS
 
 
 def ranking_key() -> str:
@@ -130,11 +167,6 @@ def visitors_key(day: datetime) -> str:
 def user_recent_key(user_id: int) -> str:
     """Return the key of a user's last products; lives RECENT_AGE_SECONDS from the last one."""
     return f"{settings.PROJECT_NAME}:recent:user:{user_id}"
-
-
-def anonymous_recent_key(browser: str) -> str:
-    """Return the key of a browser's last products; lives as long, at first NEW_RECENT_AGE_SECONDS."""
-    return f"{settings.PROJECT_NAME}:recent:anonymous:{browser}"
 
 
 def events_key() -> str:
@@ -157,14 +189,24 @@ def warm_up_key() -> str:
 
 def throttle_key(what: str, who: str) -> str:
     """Return the key, in the cache `throttle`, that counts who does what; lives for a rate's window."""
-    return f"{what}:{_pseudonym(who)}"
+    return f"{what}:{_number_of(who) % THROTTLE_SLOTS}"
 
 
-def known_client_key(username: str, network: str) -> str:
-    """Return the key of the mark that a user has signed in from there; lives KNOWN_CLIENT_SECONDS."""
-    return f"known:{_pseudonym(f'{username}@{network}')}"
+def known_clients_key(username: str) -> str:
+    """Return the key of where a user has signed in from; lives KNOWN_CLIENT_SECONDS from the last."""
+    return f"known:{pseudonym(username)}"
 
 
-def _pseudonym(who: str) -> str:
+def write_check_key() -> str:
+    """Return the key that /readyz writes to; lives WRITE_CHECK_SECONDS."""
+    return f"{settings.PROJECT_NAME}:write-check"
+
+
+def pseudonym(who: str) -> str:
     """Return what stands for a name or an address, which are nobody's to read in Redis."""
     return salted_hmac("store.keys", who, algorithm="sha256").hexdigest()[:32]
+
+
+def _number_of(who: str) -> int:
+    """Return a number that nobody outside can foresee."""
+    return int(pseudonym(who), 16)

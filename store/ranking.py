@@ -1,14 +1,15 @@
 """Which products people look at: counted at each look, ranked over the last 24 hours, and recalled.
 
-Kept in Redis (`view_counts`), as it is nothing that a store could not lose. Redis down: a look is not
-counted, and rankings are not available; no page fails.
+Kept in Redis (`view_counts`), as it is nothing that a store could not lose; what a browser that nobody
+is signed in on looked at, it keeps itself. Redis down: a look is not counted, and rankings are not
+available; no page fails.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from store import keys, replicas, view_counts
+from store import replicas, view_counts
 from store.breaker import Unavailable
 from store.models import Product
 from store.view_counts import Viewing
@@ -23,15 +24,9 @@ class Visitor:
     """Who looks: a user or, without one, a browser."""
 
     user_id: int | None
-    browser: str  # the id in the browser's cookie
-    is_new: bool  # the cookie has not come back yet, and may never
+    network: str  # where the request comes from
     fingerprint: str  # tells visitors of a day apart, without a cookie
-
-    @property
-    def recent_key(self) -> str:
-        if self.user_id is not None:
-            return keys.user_recent_key(self.user_id)
-        return keys.anonymous_recent_key(self.browser)
+    recent: tuple[int, ...] = ()  # what a browser without a user says that it looked at
 
 
 @dataclass(frozen=True)
@@ -60,14 +55,13 @@ class Recent:
 
 def count_view(visitor: Visitor, product_id: int) -> None:
     """Count that the visitor looks at a product; never raises for an outage of Redis."""
-    is_nobody_yet = visitor.user_id is None and visitor.is_new
-    age = keys.NEW_RECENT_AGE_SECONDS if is_nobody_yet else keys.RECENT_AGE_SECONDS
+    user = None if visitor.user_id is None else f"user:{visitor.user_id}"
     viewing = Viewing(
         product_id=product_id,
         at=datetime.now(UTC),
-        recent_key=visitor.recent_key,
-        recent_age_seconds=age,
-        visitor=visitor.fingerprint if visitor.user_id is None else f"user:{visitor.user_id}",
+        user_id=visitor.user_id,
+        client=user or visitor.network,
+        visitor=user or visitor.fingerprint,
     )
     with suppress(Unavailable):
         view_counts.count(viewing)
@@ -92,7 +86,7 @@ def popular(limit: int) -> Popular:
 def recent(visitor: Visitor) -> Recent:
     """Return the products that the visitor looked at last; those that are gone are left out."""
     try:
-        ids = view_counts.recent(visitor.recent_key)
+        ids = visitor.recent if visitor.user_id is None else view_counts.recent(visitor.user_id)
     except Unavailable:
         return Recent(available=False)
     products = replicas.read(lambda: Product.objects.in_bulk(ids))

@@ -45,16 +45,22 @@ class ThrottledBackend(ModelBackend):
             return super().authenticate(request, username, password, **kwargs)
         network = throttling.client_network(request.META.get("REMOTE_ADDR", "") if request else "")
         name = _name_in_the_database(username)
-        known = keys.known_client_key(name, network)
         try:
-            counted = _count(name, network, known)
+            counted = _count(name, network)
         except Unavailable as error:
             raise SignInUnavailable(str(error)) from error
         user = super().authenticate(request, username, password, **kwargs)
-        if user is not None:
-            with contextlib.suppress(Unavailable):  # It stays counted; the password was right.
-                throttling.give_back(counted)
-                throttling.remember(known, keys.KNOWN_CLIENT_SECONDS)
+        if user is None:
+            return None
+        with contextlib.suppress(Unavailable):  # It stays counted; the password was right.
+            throttling.give_back(counted)
+        with contextlib.suppress(Unavailable):
+            throttling.remember(
+                keys.known_clients_key(name),
+                keys.pseudonym(network),
+                keys.KNOWN_CLIENT_SECONDS,
+                keys.MAX_KNOWN_CLIENTS,
+            )
         return user
 
 
@@ -77,13 +83,14 @@ class RefusedSignIns:
         return response
 
 
-def _count(name: str, network: str, known: str) -> throttling.Counted:
+def _count(name: str, network: str) -> throttling.Counted:
     """Count an attempt by address, and by name unless the user has signed in from there of late.
 
     Otherwise whoever sends wrong passwords for a name would keep its owner out.
     """
     counted_under = [keys.throttle_key("login-address", network)]
-    if not throttling.is_remembered(known):
+    known = keys.known_clients_key(name)
+    if not throttling.is_remembered(known, keys.pseudonym(network), keys.KNOWN_CLIENT_SECONDS):
         counted_under.append(keys.throttle_key("login-name", name))
     return throttling.count(settings.THROTTLE_LOGIN, *counted_under)
 

@@ -8,6 +8,7 @@ breaker.Unavailable, and the caller decides whether to let in or to refuse.
 
 import math
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -104,14 +105,28 @@ def give_back(counted: Counted) -> None:
         _ask(remove)
 
 
-def remember(key: str, seconds: int) -> None:
-    """Set a mark that `is_remembered` finds for so long; raises breaker.Unavailable."""
-    _ask(lambda redis: redis.set(_whole_key(key), "1", ex=seconds))
+def remember(key: str, what: str, seconds: int, at_most: int) -> None:
+    """Keep `what` for `is_remembered`, for so long; of more than `at_most` the latest.
+
+    Raises breaker.Unavailable.
+    """
+    now = time.time()
+
+    def add(redis: Redis) -> None:
+        with redis.pipeline(transaction=True) as pipeline:
+            pipeline.zremrangebyscore(_whole_key(key), "-inf", now - seconds)
+            pipeline.zadd(_whole_key(key), {what: now})
+            pipeline.zremrangebyrank(_whole_key(key), 0, -at_most - 1)
+            pipeline.expire(_whole_key(key), seconds)
+            pipeline.execute()
+
+    _ask(add)
 
 
-def is_remembered(key: str) -> bool:
-    """Say whether `remember` has set the mark; raises breaker.Unavailable."""
-    return bool(_ask(lambda redis: redis.exists(_whole_key(key))))
+def is_remembered(key: str, what: str, seconds: int) -> bool:
+    """Say whether `remember` has kept `what` within so long; raises breaker.Unavailable."""
+    since = _ask(lambda redis: redis.zscore(_whole_key(key), what))
+    return since is not None and since > time.time() - seconds
 
 
 def client_network(address: str) -> str:

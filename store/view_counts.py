@@ -1,8 +1,8 @@
-"""Who looked at which product, in Redis: sorted sets, lists and a HyperLogLog.
+"""Who looked at which product, in Redis: sorted sets, a bitmap, users' lists and a HyperLogLog.
 
-ZINCRBY counts into a bucket for each hour, ZUNIONSTORE adds the last 24 up; LREM, LPUSH and LTRIM keep
-a visitor's last products; PFADD counts visitors. Redis down: breaker.Unavailable, from every function
-here, and for the next second without waiting for it again.
+A Lua script counts by ZINCRBY into a bucket for each hour what SETBIT says is new, ZUNIONSTORE adds the
+last 24 up; LREM, LPUSH and LTRIM keep a user's last products; PFADD counts visitors. Each has a size that
+no number of visitors goes past. Redis down: breaker.Unavailable, from every function here.
 """
 
 from dataclasses import dataclass
@@ -18,31 +18,49 @@ MAX_RECENT = 20
 ABOUT_TO_EXPIRE_MS = 1000  # It must not be gone between being found and being read.
 
 
+# Counts a view unless it has been counted of late. An hour that is full of products makes room: those
+# viewed least go together, so that what is popular has long enough to be viewed again before it might.
+COUNT = """
+local viewed, hour, product = KEYS[1], KEYS[2], ARGV[2]
+if redis.call('SETBIT', viewed, ARGV[1], 1) == 1 then return end
+redis.call('EXPIRE', viewed, ARGV[3])
+if redis.call('ZCARD', hour) >= tonumber(ARGV[5]) and not redis.call('ZSCORE', hour, product) then
+  local fewest = redis.call('ZRANGE', hour, 0, 0, 'WITHSCORES')[2]
+  redis.call('ZREMRANGEBYSCORE', hour, '-inf', fewest)
+end
+redis.call('ZINCRBY', hour, 1, product)
+redis.call('EXPIRE', hour, ARGV[4])
+"""
+
+
 @dataclass(frozen=True)
 class Viewing:
     """One look of one visitor at one product."""
 
     product_id: int
     at: datetime
-    recent_key: str  # where the visitor's last products are kept
-    recent_age_seconds: int
+    user_id: int | None
+    client: str  # whose views of a product count as one for a while: a user, or an address
     visitor: str  # the same text for the same visitor, for a day at least
 
 
 def count(viewing: Viewing) -> None:
     """Count a look, in one round trip; all of it or, in an outage, nothing."""
-    hour, day = keys.views_key(viewing.at), keys.visitors_key(viewing.at)
-    recent = viewing.recent_key
+    viewed, hour = keys.viewed_key(viewing.at), keys.views_key(viewing.at)
+    day = keys.visitors_key(viewing.at)
+    bit = keys.viewed_bit(viewing.client, viewing.product_id)
+    limits = (keys.VIEWED_AGE_SECONDS, keys.VIEWS_AGE_SECONDS, keys.MAX_VIEWED)
 
     def execute(redis: Redis) -> None:
         # A transaction, as another tab's LPUSH between LREM and LPUSH would make a double.
         with redis.pipeline(transaction=True) as pipeline:
-            pipeline.zincrby(hour, 1, str(viewing.product_id))
-            pipeline.expire(hour, keys.VIEWS_AGE_SECONDS)
-            pipeline.lrem(recent, 0, str(viewing.product_id))
-            pipeline.lpush(recent, viewing.product_id)
-            pipeline.ltrim(recent, 0, MAX_RECENT - 1)
-            pipeline.expire(recent, viewing.recent_age_seconds)
+            pipeline.eval(COUNT, 2, viewed, hour, bit, viewing.product_id, *limits)
+            if viewing.user_id is not None:
+                recent = keys.user_recent_key(viewing.user_id)
+                pipeline.lrem(recent, 0, str(viewing.product_id))
+                pipeline.lpush(recent, viewing.product_id)
+                pipeline.ltrim(recent, 0, MAX_RECENT - 1)
+                pipeline.expire(recent, keys.RECENT_AGE_SECONDS)
             pipeline.pfadd(day, viewing.visitor)
             pipeline.expire(day, keys.VISITORS_AGE_SECONDS)
             pipeline.execute()
@@ -64,6 +82,7 @@ def most_viewed(at: datetime, start: int, count: int) -> list[tuple[int, int]]:
         with redis.pipeline(transaction=True) as pipeline:
             if redis.pttl(ranking) < ABOUT_TO_EXPIRE_MS:
                 pipeline.zunionstore(ranking, hours)
+                pipeline.zremrangebyrank(ranking, 0, -keys.MAX_VIEWED - 1)
                 pipeline.expire(ranking, keys.RANKING_AGE_SECONDS)
             pipeline.zrevrange(ranking, start, start + count - 1, withscores=True)
             return list(pipeline.execute()[-1])
@@ -71,9 +90,10 @@ def most_viewed(at: datetime, start: int, count: int) -> list[tuple[int, int]]:
     return [(int(product), int(looks)) for product, looks in ask_queue_redis(read)]
 
 
-def recent(recent_key: str) -> list[int]:
-    """Return the ids of the products that a visitor looked at last, the last one first."""
-    found = ask_queue_redis(lambda redis: redis.lrange(recent_key, 0, MAX_RECENT - 1))
+def recent(user_id: int) -> list[int]:
+    """Return the ids of the products that a user looked at last, the last one first."""
+    key = keys.user_recent_key(user_id)
+    found = ask_queue_redis(lambda redis: redis.lrange(key, 0, MAX_RECENT - 1))
     return [int(product) for product in found]
 
 

@@ -41,6 +41,7 @@ from store.serializers import (
     RecentSerializer,
 )
 from store.short_way import SERVED, Served
+from store.throttling import client_network
 from store.view_caching import cached_response
 from store.visitors import count_look, visitor_of
 
@@ -148,7 +149,8 @@ class VisitorView(APIView):
 
     @property
     def visitor(self) -> basket.Visitor:
-        return basket.Visitor(self.request.session, self.request.user.pk)
+        network = client_network(self.request.META.get("REMOTE_ADDR", ""))
+        return basket.Visitor(self.request.session, self.request.user.pk, network)
 
 
 class BasketView(VisitorView):

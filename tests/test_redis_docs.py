@@ -47,18 +47,18 @@ MADE = {
     "views_key": lambda: [keys.views_key(NOW)],
     "ranking_key": lambda: [keys.ranking_key()],
     "user_recent_key": lambda: [keys.user_recent_key(7)],
-    "anonymous_recent_key": lambda: [keys.anonymous_recent_key("abc")],
+    "viewed_key": lambda: [keys.viewed_key(NOW)],
+    "anonymous_baskets_key": lambda: [keys.anonymous_baskets_key()],
+    "write_check_key": lambda: [keys.write_check_key()],
     "visitors_key": lambda: [keys.visitors_key(NOW)],
     "events_key": lambda: [keys.events_key()],
     "warm_up_key": lambda: [keys.warm_up_key()],
     "lock_key": lambda: [keys.lock_key("import")],
     "throttle_key": lambda: [
         str(caches["throttle"].make_key(keys.throttle_key(what, "192.0.2.7")))
-        for what in ("login-address", "login-name", "write")
+        for what in ("login-address", "login-name", "write", "basket")
     ],
-    "known_client_key": lambda: [
-        str(caches["throttle"].make_key(keys.known_client_key("jane", "192.0.2.7")))
-    ],
+    "known_clients_key": lambda: [str(caches["throttle"].make_key(keys.known_clients_key("jane")))],
 }
 
 
@@ -92,7 +92,7 @@ def test_every_function_that_makes_keys_is_in_the_table():
     functions = {
         name
         for name, _ in inspect.getmembers(keys, inspect.isfunction)
-        if inspect.getmodule(getattr(keys, name)) is keys and not name.startswith("_")
+        if inspect.getmodule(getattr(keys, name)) is keys and re.search("_(keys?|prefix)$", name)
     }
     assert functions == MADE.keys()
     assert {row.made_by for row in rows()} - {"Django", "RQ"} == functions
@@ -139,6 +139,7 @@ def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(
     client.get(f"/store/products/{books[0].pk}/")
     client.get("/store/products/popular/")
     client.get("/shop/")
+    client.get("/readyz")
     for visitor in (client, Client()):
         visitor.put(f"/store/basket/{books[0].pk}/", {"quantity": 1}, "application/json")
     for password in ("wrong", "secret"):

@@ -174,8 +174,8 @@ def test_a_rate_is_a_number_and_a_unit_or_off(text, rate):
 
 
 def test_no_name_or_address_can_be_read_in_a_key():
-    made = [keys.throttle_key("write", "192.0.2.7"), keys.known_client_key("jane", "192.0.2.7")]
-    assert all(re.fullmatch("(write|known):[0-9a-f]{32}", key) for key in made)
+    made = [keys.throttle_key("write", "192.0.2.7"), keys.known_clients_key("jane")]
+    assert all(re.fullmatch("write:[0-9]{1,5}|known:[0-9a-f]{32}", key) for key in made)
     assert keys.throttle_key("write", "192.0.2.7") != keys.throttle_key("write", "192.0.2.8")
 
 
