@@ -6,11 +6,11 @@ through. A right password gives its attempt back. Redis down: SignInUnavailable,
 """
 
 import contextlib
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
@@ -44,13 +44,15 @@ class ThrottledBackend(ModelBackend):
         if settings.THROTTLE_LOGIN is None or username is None or password is None:
             return super().authenticate(request, username, password, **kwargs)
         network = throttling.client_network(request.META.get("REMOTE_ADDR", "") if request else "")
-        name = _name_in_the_database(username)
+        name = _normalised(username)
         try:
             counted = _count(name, network)
         except Unavailable as error:
             raise SignInUnavailable(str(error)) from error
         user = super().authenticate(request, username, password, **kwargs)
-        if user is None:
+        # A database that takes yet other letters for the same would give each way of writing a name
+        # attempts of its own; so none but these ways is a user's name.
+        if user is None or _normalised(user.get_username()) != name:
             return None
         with contextlib.suppress(Unavailable):  # It stays counted; the password was right.
             throttling.give_back(counted)
@@ -95,10 +97,11 @@ def _count(name: str, network: str) -> throttling.Counted:
     return throttling.count(settings.THROTTLE_LOGIN, *counted_under)
 
 
-def _name_in_the_database(username: str) -> str:
-    """Return the name of the user whom the database takes `username` for.
+def _normalised(username: str) -> str:
+    """Return the same text for all ways of writing a name, whether there is such a user or not.
 
-    MySQL ignores case and accents: each way of writing a name would else have attempts of its own.
+    MySQL ignores case, accents and spaces at the end. What only the database could say would tell by
+    who shares a count which names there are.
     """
-    users = get_user_model()._default_manager.filter(username=username)
-    return users.values_list("username", flat=True).first() or username
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", username).casefold())
+    return "".join(one for one in decomposed if not unicodedata.combining(one)).strip()
