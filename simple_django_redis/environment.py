@@ -25,6 +25,20 @@ def parse_cache_ttl(value: str) -> int | None:
     return int(value)
 
 
+@env.parser_for("port")
+def parse_port(value: str | int) -> int:
+    """Parse a TCP port; of an address of a service say who has set it."""
+    text = str(value).strip()
+    if "://" in text:
+        raise EnvError(
+            f'"{text}" is not a port. Kubernetes and platforms like it set such a variable for each '
+            "service: one called `mysql` sets MYSQL_PORT. Set it yourself, or switch service links off."
+        )
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise EnvError(f'"{text}" is not a port from 1 to 65535')
+    return int(text)
+
+
 @env.parser_for("log_level_name")
 def parse_log_level(value: str) -> str:
     """Parse one of Python's levels, in capitals or not."""

@@ -30,7 +30,7 @@ try:
     # What the embedded default keeps: its database, its secret key, its Redis socket.
     VAR_DIR: Path = Path(env.str("VAR_DIR", "") or BASE_DIR / "var").resolve()
     MYSQL_HOST: str = env.str("MYSQL_HOST", "")
-    MYSQL_PORT: int = env.int("MYSQL_PORT", 3306, validate=Range(1, 65535))
+    MYSQL_PORT: int = env.port("MYSQL_PORT", 3306)
     MYSQL_NAME: str = env.str("MYSQL_NAME", "django_redis_database", validate=Length(min=1))
     MYSQL_USER: str = env.str("MYSQL_USER", "root", validate=Length(min=1))
     MYSQL_PASSWORD: str = env.str("MYSQL_PASSWORD", "")
@@ -42,6 +42,7 @@ try:
     REDIS_PASSWORD: str = env.str("REDIS_PASSWORD", "")
     # For what must not be evicted: baskets, locks, jobs, events. Empty: the same as REDIS_URL.
     QUEUE_REDIS_URL: str = env.str("QUEUE_REDIS_URL", "")
+    QUEUE_REDIS_PASSWORD: str = env.str("QUEUE_REDIS_PASSWORD", "")  # Empty: REDIS_PASSWORD.
     # A process uses one connection a thread; see gunicorn.conf.py for how many threads there are.
     REDIS_MAX_CONNECTIONS: int = env.int("REDIS_MAX_CONNECTIONS", 50, validate=POSITIVE)
     CACHE_TTL: int | None = env.cache_ttl("CACHE_TTL", "600")
@@ -86,7 +87,7 @@ try:
     SECURE_SSL_REDIRECT: bool = env.bool("SECURE_SSL_REDIRECT", False)
     TRUST_PROXY: bool = env.bool("TRUST_PROXY", False)
     BIND_ADDRESS: str = env.address("BIND_ADDRESS", "127.0.0.1")
-    PORT: int = env.int("PORT", 8000, validate=Range(1, 65535))
+    PORT: int = env.port("PORT", 8000)
     WEB_CONCURRENCY: int = env.int("WEB_CONCURRENCY", 2, validate=Range(1, 512))
     # Behind a load balancer: how long /readyz says no before gunicorn stops accepting.
     DRAIN_SECONDS: float = env.float("DRAIN_SECONDS", 0.0, validate=Range(0, 300))
@@ -94,7 +95,9 @@ try:
     RUN_WORKER: bool = env.bool("RUN_WORKER", False)
     LOG_LEVEL: str = env.log_level_name("LOG_LEVEL", "INFO")
     REDIS_URL = redis_url(REDIS_URL, REDIS_PASSWORD)
-    QUEUE_REDIS_URL = redis_url(QUEUE_REDIS_URL, REDIS_PASSWORD, "QUEUE_REDIS_URL")
+    QUEUE_REDIS_URL = redis_url(
+        QUEUE_REDIS_URL, QUEUE_REDIS_PASSWORD or REDIS_PASSWORD, "QUEUE_REDIS_URL"
+    )
     REDIS_CLUSTER_NODES: list[str] = node_urls(REDIS_URL)  # none: REDIS_URL is one server
     refuse_what_needs_one_server(
         REDIS_CLUSTER_NODES, QUEUE_REDIS_URL, ORM_CACHE=ORM_CACHE, STRATEGIES=STRATEGIES

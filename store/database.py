@@ -13,6 +13,8 @@ WAIT_SECONDS = 60.0
 LOCK_SECONDS = 300
 UNKNOWN_DATABASE = 1049  # ER_BAD_DB_ERROR
 # CR_CONNECTION_ERROR, CR_CONN_HOST_ERROR, CR_UNKNOWN_HOST, CR_SERVER_LOST, ER_SERVER_SHUTDOWN
+# What the store does, migrations included, and no more. deploy/mysql-user.sh has the same.
+RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES"
 NOT_UP_YET = (2002, 2003, 2005, 2013, 1053)
 
 
@@ -59,6 +61,29 @@ def create_if_missing() -> str:
         quoted = server.ops.quote_name(name)
         cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET utf8mb4")
     return f"Made the database {name}."
+
+
+def quoted(text: str) -> str:
+    """Return `text` as it stands between single quotes in a statement."""
+    return text.replace("\\", "\\\\").replace("'", "''")
+
+
+def user_statements(user: str) -> list[tuple[str, list[str]]]:
+    """Return the statements, each with its parameters, that give a MySQL user the store's rights."""
+    # In a GRANT `_` and `%` stand for any character and any characters.
+    name = settings.MYSQL_NAME.replace("`", "``").replace("_", r"\_").replace("%", r"\%")
+    return [
+        ("CREATE USER IF NOT EXISTS %s@'%%'", [user]),
+        (f"GRANT {RIGHTS} ON `{name.replace('%', '%%')}`.* TO %s@'%%'", [user]),
+    ]
+
+
+def make_user(user: str, password: str) -> None:
+    """Make the user, or give one that is there this password and the store's rights."""
+    statements = [*user_statements(user), ("ALTER USER %s@'%%' IDENTIFIED BY %s", [user, password])]
+    with closing(_server()) as server, server.cursor() as cursor:
+        for statement, parameters in statements:
+            cursor.execute(statement, parameters)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ MANAGED_SERVICES = {
     "mysql_deployment.yml": {"MYSQL_PASSWORD"},
     "redis_deployment.yml": {"REDIS_PASSWORD"},
 }
-SECRETS = {"SECRET_KEY", "MYSQL_PASSWORD", "REDIS_PASSWORD"}
+SECRETS = {"SECRET_KEY", "MYSQL_PASSWORD", "REDIS_PASSWORD", "QUEUE_REDIS_PASSWORD"}
 # Variables of Python and of the shell, which are none of the store's.
 NOT_OURS = re.compile(r"PATH|PYTHON\w+")
 
@@ -39,6 +39,18 @@ ONLY_FOR_THE_WEB = {
 MUST_NOT_LEAK = [
     ".env",
     ".env.production",
+    ".envrc",
+    "local.env",
+    "local.env.bak",
+    "config/prod.env",
+    "store/.env",
+    "store/.env.local",
+    "tls/store.pem",
+    "tls/store.key",
+    "backup.sql",
+    "backups/store.sql.gz",
+    "gunicorn.log",
+    ".netrc",
     ".git/config",
     ".venv/bin/python",
     ".venv/lib/python3.11/site-packages/django/__init__.py",
@@ -290,7 +302,8 @@ def test_no_secret_has_a_default_or_a_value_in_the_repository():
         assert isinstance(default, ast.Constant)
         assert default.value == ""
         assert env_example(commented_out=False)[name] == ""
-        assert set(fandogh_env()[name]) == {"name", "secret"}
+        if name != "QUEUE_REDIS_PASSWORD":  # It has one Redis there.
+            assert set(fandogh_env()[name]) == {"name", "secret"}
     assert set(env_example(commented_out=False)) == SECRETS
     assert not re.search("SECRET|PASSWORD", last_stage("ENV"))
 
@@ -303,7 +316,7 @@ def test_compose_stops_with_a_message_where_a_secret_is_missing():
     assert all(re.fullmatch(rf":\?.*{name}.*", rest) for name, rest in secrets)
     for service in compose_services().values():
         for name, value in service.get("environment", {}).items():
-            if re.search("PASSWORD|SECRET|AUTH", name):
+            if re.search("PASSWORD|SECRET|AUTH", name) and name != "MYSQL_RANDOM_ROOT_PASSWORD":
                 assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), name
 
 
@@ -316,6 +329,52 @@ def test_compose_checks_the_health_of_every_service_and_starts_the_store_last():
     assert services["web"]["depends_on"] == servers
     assert services["worker"]["depends_on"] == {"web": healthy}  # which has prepared the database
     assert services["balancer"]["depends_on"] == {"web": healthy}
+
+
+def test_compose_passes_every_variable_of_the_example_on():
+    environment = compose_services()["web"]["environment"]
+    assert list(environment) == list(env_example(commented_out=True))
+
+
+@pytest.mark.parametrize("name", compose_services())
+def test_no_container_may_write_to_its_image_or_gain_a_right(name):
+    service = compose_services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    if "build" not in service and name != "balancer":  # Those images have a user that is not root.
+        assert service["user"] in ("mysql", "redis")  # These begin as root, unless they are told.
+
+
+def test_compose_gives_each_server_a_password_of_its_own_and_the_store_no_root():
+    services = compose_services()
+    passwords = [
+        services["mysql"]["environment"]["STORE_PASSWORD"],
+        *(services[name]["environment"]["REDISCLI_AUTH"] for name in ("redis", "redis-queue")),
+    ]
+    assert len(set(passwords)) == 3
+    assert services["web"]["environment"]["MYSQL_USER"] == "store"
+    assert "root" not in services["web"]["environment"].values()
+    assert set(passwords) <= set(services["web"]["environment"].values())
+
+
+def test_no_variable_is_left_to_a_platform_that_names_its_own_after_services():
+    """A service called `mysql` sets MYSQL_PORT=tcp://..., MYSQL_SERVICE_HOST and so on."""
+    ours = set(variables_read_by_settings())
+    names = [
+        fandogh()["name"],
+        worker()["name"],
+        *(managed_service(one)["name"] for one in MANAGED_SERVICES),
+    ]
+    prefixes = [name.upper().replace("-", "_") for name in names]
+    taken = {
+        name for name in ours for prefix in prefixes if re.match(rf"{prefix}_(PORT|SERVICE)", name)
+    }
+    assert taken == {"MYSQL_PORT"}
+    for manifest in (fandogh(), worker()):
+        values = {entry["name"]: entry.get("value") for entry in manifest["spec"]["env"]}
+        assert values["MYSQL_PORT"] == "3306"
 
 
 def test_a_worker_has_the_settings_of_the_store():

@@ -6,7 +6,9 @@ import subprocess
 
 import pytest
 from django.db import connection
+from environs import EnvError
 
+from simple_django_redis.environment import parse_port
 from simple_django_redis.redis_url import redis_url
 from tests import preloaded
 from tests.processes import clean_environment
@@ -24,6 +26,7 @@ WRONG = [
     ("METRICS_ALLOW", "everybody"),
     ("MYSQL_PORT", "many"),
     ("MYSQL_PORT", "70000"),
+    ("PORT", "0"),
     ("MYSQL_REPLICA_HOST", "mysql://db2"),
     ("MYSQL_REPLICA_HOST", "db2,,db3"),
     ("MYSQL_REPLICA_HOST", "db2:70000"),
@@ -266,3 +269,20 @@ def test_with_trust_proxy_the_last_forwarded_address_is_the_clients(client, db, 
     settings.TRUST_PROXY = True
     response = client.get("/store/", headers={"x-forwarded-for": "6.6.6.6, 10.1.2.3"})
     assert response.wsgi_request.META["REMOTE_ADDR"] == "10.1.2.3"
+
+
+@pytest.mark.parametrize(
+    "value", ["tcp://10.0.0.1:3306", "udp://10.0.0.1:53", " tcp://[fd00::1]:1"]
+)
+def test_a_port_that_kubernetes_has_set_is_refused_with_its_cause(value):
+    with pytest.raises(EnvError, match=r"Kubernetes .* MYSQL_PORT"):
+        parse_port(value)
+
+
+def test_the_queue_may_have_a_password_of_its_own():
+    ask = "from simple_django_redis import settings as s; print(s.REDIS_URL, s.QUEUE_REDIS_URL)"
+    urls = {"REDIS_URL": "redis://store@a/0", "QUEUE_REDIS_URL": "redis://store@b/0"}
+    one, other = {"REDIS_PASSWORD": "x"}, {"REDIS_PASSWORD": "x", "QUEUE_REDIS_PASSWORD": "y"}
+    for passwords, of_the_queue in ((one, "x"), (other, "y")):
+        said = run(["-c", ask], SECRET_KEY="x" * 50, **urls, **passwords).stdout
+        assert said == f"redis://store:x@a/0 redis://store:{of_the_queue}@b/0\n"
