@@ -178,11 +178,13 @@ def test_a_product_deleted_meanwhile_is_dropped_with_a_note_in_the_next_answer(c
     assert client.get(BASKET).json()["notes"] == []
 
 
-def test_the_101st_line_is_a_400_that_says_so(client, many):
-    fill(client, many[:MAX_LINES])
-    assert list(quantities(client)) == [product.pk for product in many[:MAX_LINES]]
+def test_the_101st_line_is_a_400_that_says_so(client, many, redis, settings):
+    put(client, many[0])
+    (key,) = basket_keys(redis, settings)
+    assert all(basket_lines.put(key, product.pk, 1) for product in many[1:MAX_LINES])
     refused = put(client, many[MAX_LINES])
-    assert refused.status_code == 400, refused.json()
+    # Were it taken, a line of this basket or the session would have been lost: the message says which.
+    assert refused.status_code == 400, (redis.hlen(key), basket_keys(redis, settings), refused.json())
     assert "at most 100 lines" in refused.json()["detail"]
     assert put(client, many[0], 9).status_code == 200  # A line that is there may change,
     assert take_out(client, many[1]).status_code == 200
