@@ -14,6 +14,8 @@ from store import keys
 from store.breaker import Unavailable
 from store.caching import request
 from store.caching.aside import Aside
+from store.caching.copies import Copies, Copy
+from store.caching.entry import Entry, new_token
 from store.caching.fetched import Item, Limits, Outcome
 from store.caching.outage import Outage
 from store.caching.redis_entries import RedisEntries
@@ -409,6 +411,69 @@ def test_an_entry_from_before_a_lifetime_was_set_is_refreshed(load):
 def test_a_family_that_no_outage_would_heal_is_refused():
     with pytest.raises(ValueError, match="FAMILIES"):
         keys.entry_keys("prices")
+
+
+@pytest.fixture
+def listening(redis: Redis):
+    """The cache of a process with copies, which Redis announces changes to."""
+    entries = RedisEntries()
+    copies = Copies(entries.own_connection, entries.prefixes, max_lag_seconds=60, max_bytes=1000)
+    aside = Aside(entries, Outage(lambda: None, lambda: None), copies=copies)
+    wait_for(lambda: copies.find("product", "") or copies._announcements.are_heard)
+    yield aside
+    copies._announcements._used_at = float("-inf")  # Its thread ends its connection.
+
+
+def lose_the_lease(redis: Redis) -> None:
+    redis.delete(key("product:lock"))
+
+
+def invalidate(redis: Redis) -> None:
+    RedisEntries().forget("product")
+
+
+def copy_of(body: bytes) -> Copy:
+    entry = Entry("0" * 32, "", "tag", 0.001, None, body)
+    return Copy(entry, MAIN.names.generation, use_until=None, expires_at=None)
+
+
+def hear_all(aside: Aside, redis: Redis) -> None:
+    """Return once `aside` has heard of all that has happened in Redis: messages come in order."""
+    marker = f"marker {new_token()}"
+    aside.copies._expected.add(marker)
+    redis.set(key(marker), "")
+    wait_for(lambda: marker not in aside.copies._expected)
+
+
+@pytest.mark.parametrize("lose", [lose_the_lease, invalidate])
+def test_a_fill_that_stored_nothing_takes_no_message_for_its_own(lose, listening, redis: Redis):
+    def load() -> bytes:
+        lose(redis)
+        process().fetch(MAIN, lambda: b"another's", LIMITS)
+        hear_all(listening, redis)
+        return b"mine"
+
+    assert listening.fetch(MAIN, load, LIMITS).detail == "not-stored"
+    assert listening.fetch(MAIN, never, LIMITS).body == b"another's"
+    assert listening.copies.find("product", "")
+    redis.delete(key("product"))
+    hear_all(listening, redis)
+    assert listening.copies.find("product", "") is None
+
+
+def test_a_fill_that_could_not_ask_to_store_takes_no_message_for_its_own(
+    listening, redis: Redis, monkeypatch
+):
+    def put(*_: object) -> bool:
+        raise NoConnectionFree("all connections are in use")
+
+    monkeypatch.setattr(listening.entries, "put", put)
+    assert listening.fetch(MAIN, lambda: b"mine", LIMITS).detail == "not-stored"
+    monkeypatch.undo()
+    listening.copies.keep(listening.copies.epoch(), "product", copy_of(b"another's"))
+    redis.set(key("product"), "changed")
+    hear_all(listening, redis)
+    assert listening.copies.find("product", "") is None
 
 
 def test_a_claim_that_came_to_nothing_is_given_up(load, redis: Redis):

@@ -184,7 +184,11 @@ def test_the_101st_line_is_a_400_that_says_so(client, many, redis, settings):
     assert all(basket_lines.put(key, product.pk, 1) for product in many[1:MAX_LINES])
     refused = put(client, many[MAX_LINES])
     # Were it taken, a line of this basket or the session would have been lost: the message says which.
-    assert refused.status_code == 400, (redis.hlen(key), basket_keys(redis, settings), refused.json())
+    assert refused.status_code == 400, (
+        redis.hlen(key),
+        basket_keys(redis, settings),
+        refused.json(),
+    )
     assert "at most 100 lines" in refused.json()["detail"]
     assert put(client, many[0], 9).status_code == 200  # A line that is there may change,
     assert take_out(client, many[1]).status_code == 200

@@ -65,6 +65,7 @@ class NoCopies:
 
     def keep(self, epoch: int, name: str, copy: Copy) -> None: ...
     def expect(self, name: str) -> None: ...
+    def expect_no_longer(self, name: str) -> None: ...
     def forget(self, generation: str) -> None: ...
 
 
@@ -145,6 +146,11 @@ class Copies(NoCopies):
         with self._lock:
             if self._announcements.are_heard:
                 self._expected.add(name)
+
+    def expect_no_longer(self, name: str) -> None:
+        """Take announcements of the entry `name` for others' again: nothing was stored here."""
+        with self._lock:
+            self._expected.discard(name)
 
     def forget(self, generation: str) -> None:
         """Drop what a write of this process has made old: to be called once Redis has been told."""

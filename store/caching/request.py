@@ -206,6 +206,7 @@ class Request:
             self.shared.outage.begin(error)
             stored = False
         if not stored:
+            self.shared.copies.expect_no_longer(self.item.names.entry)
             return self._loaded(body, "not-stored")
         self._keep_copy(epoch, read_at, entry, ttl_ms)
         metrics.entry_bytes.labels(self.item.family).observe(len(body))
