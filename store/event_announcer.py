@@ -73,6 +73,16 @@ class Announcer:
                 logger.warning("Redis takes events again")
             return is_settled
 
+    def settle_within(self, seconds: float) -> bool:
+        """Try once a second, for so long, to announce what is owed; return whether nothing is, now."""
+        until = time.monotonic() + seconds
+        while not self.settle():
+            if time.monotonic() + RETRY_SECONDS > until:
+                logger.error("Ending with an event that nobody was told of.")
+                return False
+            time.sleep(RETRY_SECONDS)
+        return True
+
     def _owe(self, error: Exception) -> None:
         with self._lock:
             self._owed += 1
@@ -102,8 +112,7 @@ class Announcer:
                     return
 
     def _settle_at_exit(self) -> None:
-        if not self.settle():
-            logger.error("Ending with an event that nobody was told of.")
+        self.settle_within(0)
 
 
 announcer = Announcer()

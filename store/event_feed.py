@@ -51,15 +51,20 @@ class Feed:
     def follow(self, last_id: str | None, max_clients: int) -> "Follower":
         """Return a follower of what comes after `last_id`, or from now on; it has to be closed.
 
-        Raises TooManyClients.
+        Raises TooManyClients, also where no thread can be had.
         """
         with self._changed:
             if self._followers >= max_clients:
                 metrics.event_streams_dropped.labels("full").inc()
                 raise TooManyClients(f"{max_clients} streams are open")
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._listen, name="events", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._listen, name="events", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # "can't start new thread"
+                    metrics.event_streams_dropped.labels("full").inc()
+                    raise TooManyClients("no thread can be had to listen for events") from error
+                self._thread = thread
             self._followers += 1
         metrics.event_streams.inc()
         # What another process has passed on already, to a client that now comes here, is known then.

@@ -5,6 +5,7 @@ dead, and it takes a privilege. What the primary has committed, and whether a re
 may ask. Without a binary log, and on MySQL without gtid_mode, there is no proof and no replica is read.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -112,7 +113,8 @@ class Replica:
             self._thread = threading.Thread(
                 target=self._go_on_proving, name=f"proofs of {self.alias}", daemon=True
             )
-            self._thread.start()
+            with contextlib.suppress(RuntimeError):  # No thread to be had: the next read tries.
+                self._thread.start()
 
     def _go_on_proving(self) -> None:
         try:

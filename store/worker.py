@@ -18,12 +18,15 @@ from store import timetable
 from store.allowed_jobs import NotAllowed
 from store.breaker import Unavailable
 from store.caching import process_cache
+from store.event_announcer import announcer
 
 # A worker that waits for jobs looks up this often: is Redis there, is the timetable planned?
 IDLE_SECONDS = 10
 # RQ waits for jobs 15 s shorter than a worker may be silent.
 WORKER_TTL_SECONDS = IDLE_SECONDS + 15
 MAINTENANCE_SECONDS = 5
+# How long a job that is done waits for Redis to take the events that it owes.
+EVENTS_SECONDS = 60
 STOP_SIGNAL = signal.SIGUSR1  # from the worker to the process that does the job
 PR_SET_PDEATHSIG = 1
 
@@ -83,8 +86,9 @@ class StoreWorker(Worker):
     def perform_job(self, job: Job, queue: Queue) -> bool:
         try:
             return super().perform_job(job, queue)
-        finally:
-            process_cache.outage.settle()  # RQ ends this process without any exit handlers.
+        finally:  # RQ ends this process without any exit handlers.
+            process_cache.outage.settle()
+            announcer.settle_within(EVENTS_SECONDS)
 
 
 def end_scheduler_with_worker() -> None:

@@ -353,3 +353,13 @@ def test_a_process_that_ends_tries_once_more(line, caplog):
     line.mend()
     wait_for(ending.settle)
     assert stream(line)[-1] == "bulk"
+
+
+def test_a_job_that_is_done_waits_for_redis_to_take_what_it_owes(line):
+    line.cut()
+    ending = Announcer()
+    ending.announce([{"event": "created"}])
+    assert ending.owes
+    threading.Timer(0.5, line.mend).start()
+    assert ending.settle_within(60)
+    assert stream(line) == ["bulk"]

@@ -12,9 +12,10 @@ from mirakuru import TCPExecutor
 from redis import Redis
 from redis.connection import Connection
 
+from store.caching import process_cache
 from store.caching.copies import BRIDGED_PART, Copies, Copy
 from store.caching.entry import Entry
-from store.caching.refills import Refills
+from store.caching.refills import MOST_THREADS, Refills
 from store.models import Product
 from tests.processes import Answer
 from tests.servers import free_port, start_redis
@@ -174,16 +175,78 @@ def test_what_cannot_be_filled_by_another_thread_is_dropped(make, redis):
 # --- The thread -----------------------------------------------------------------------------------
 
 
-def test_refills_take_turns_in_one_thread_that_ends_when_there_are_none(monkeypatch):
+def are_idle(refills: Refills) -> bool:
+    return not any(thread.is_running for thread in refills._threads)
+
+
+def test_refills_share_a_few_threads_that_end_when_there_are_none(monkeypatch):
     monkeypatch.setattr("store.caching.refills.IDLE_SECONDS", 0.05)
     refills = Refills()
     for _ in range(2):
-        done: list[str] = []
-        for _ in range(5):
-            refills.add(lambda done=done: done.append(threading.current_thread().name))
-        wait_for(lambda done=done: len(done) == 5)
-        assert set(done) == {"refills"}
-        wait_for(lambda: refills._thread is None)
+        together = threading.Barrier(MOST_THREADS)
+        threads: list[int] = []
+
+        def refill(together=together, threads=threads) -> None:
+            together.wait(60)
+            threads.append(threading.get_ident())
+
+        for _ in range(2 * MOST_THREADS):
+            assert refills.add(refill)
+        wait_for(lambda threads=threads: len(threads) == 2 * MOST_THREADS)
+        assert len(set(threads)) == MOST_THREADS
+        wait_for(lambda: are_idle(refills))
+
+
+def test_what_is_asked_for_most_is_refilled_first():
+    refills = Refills()
+    go_on, done = threading.Event(), []
+    for _ in range(MOST_THREADS):
+        refills.add(lambda: go_on.wait(60), demand=lambda: 100)
+    wait_for(lambda: not refills._waiting)
+    demands = [3, 1, 2, 5, 4, 0]
+    for demand in demands:
+        refills.add(lambda demand=demand: done.append(demand), demand=lambda demand=demand: demand)
+    order = [refills._next() for _ in demands]
+    assert [one.demand() for one in order if one] == sorted(demands, reverse=True)
+    go_on.set()
+
+
+@pytest.fixture
+def no_thread_to_be_had() -> Iterator[None]:
+    """Every start of a thread fails, as its stack finds no room: "can't start new thread"."""
+    before = threading.stack_size(1 << 46)
+    yield
+    threading.stack_size(before)
+
+
+def test_without_a_thread_nothing_is_promised_and_the_next_one_tries(no_thread_to_be_had):
+    refills, done = Refills(), []
+    assert not refills.add(lambda: done.append(1))
+    threading.stack_size(0)
+    assert refills.add(lambda: done.append(2))
+    wait_for(lambda: done == [2])
+
+
+def test_without_a_thread_hits_are_served_and_refills_begin_again_later(make, redis):
+    filler = make(NOT_THE_POINT_SECONDS)
+    filler.go_on.set()
+    change(redis, filler)
+    before = threading.stack_size(1 << 46)
+    try:
+        assert filler.found() == b"[old]"
+    finally:
+        threading.stack_size(before)
+    assert filler.refilled == 0
+    wait_for(lambda: filler.found() == b"[new]")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_thread_the_lists_are_answered(client, no_thread_to_be_had, monkeypatch):
+    copies = Copies(lambda: None, list, 0.1, 1000)
+    monkeypatch.setattr(process_cache, "copies", copies)
+    assert client.get("/store/").status_code == 200
+    assert client.get("/store/cached/").status_code == 201
+    assert client.get("/store/cached/").status_code == 200
 
 
 def test_after_a_fork_the_child_has_a_thread_of_its_own():
@@ -192,7 +255,7 @@ def test_after_a_fork_the_child_has_a_thread_of_its_own():
     refills.add(lambda: done.append(1))
     wait_for(lambda: done == [1])
     refills.start_over()
-    refills.add(lambda: done.append(2))
+    assert refills.add(lambda: done.append(2))
     wait_for(lambda: done == [1, 2])
 
 

@@ -9,6 +9,7 @@ import pytest
 from tests.preloaded import ROOT
 
 PLUMBING = {
+    "background_thread",
     "basket_lines",
     "abandoned_statements",
     "breaker",

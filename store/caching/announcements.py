@@ -8,12 +8,13 @@ slow thread leave that moment where it is.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from redis.exceptions import RedisError, ResponseError
+
+from store.background_thread import BackgroundThread
 
 logger = logging.getLogger(__name__)
 # Several checks have to get lost, or late, before copies are not served for a moment.
@@ -58,13 +59,12 @@ class Announcements:
         self._prefixes = prefixes
         self._max_lag_seconds = max_lag_seconds
         self._listener = listener
+        self._thread = BackgroundThread("copies", self._track)
         self.start_over()
 
     def start_over(self) -> None:
         """After a fork: no thread."""
-        self._lock = threading.Lock()
-        self._wanted = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread.reset_after_fork()
         self._used_at = NEVER
         self.complete_until = NEVER
 
@@ -77,27 +77,17 @@ class Announcements:
         self._used_at = now
         if now - self.complete_until < self._max_lag_seconds:
             return True
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._track, name="copies", daemon=True)
-                self._thread.start()
-        self._wanted.set()
+        self._thread.ensure_running()
         return False
 
     def _track(self) -> None:
-        while True:
-            self._wanted.wait()
-            self._wanted.clear()
-            pause = RETRY_SECONDS
-            try:
-                self._follow()
-                continue
-            except ResponseError as error:
-                pause = RETRY_UNSUPPORTED_SECONDS
-                logger.warning("Redis announces no changes, so no copies are kept: %s", error)
-            except (RedisError, OSError):
-                pass  # Requests meet it too, and say so.
-            time.sleep(pause)
+        try:
+            self._follow()
+        except ResponseError as error:
+            logger.warning("Redis announces no changes, so no copies are kept: %s", error)
+            time.sleep(RETRY_UNSUPPORTED_SECONDS)
+        except (RedisError, OSError):
+            time.sleep(RETRY_SECONDS)  # Requests meet it too, and say so.
 
     def _follow(self) -> None:
         """Hear of changes until nobody asks any more; raises RedisError."""

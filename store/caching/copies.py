@@ -51,6 +51,7 @@ class Outdated:
     name: str
     served_until: float  # by time.monotonic()
     is_being_refilled: bool = False
+    asked: int = 0  # how many requests it has been served to since
 
 
 class NoCopies:
@@ -201,9 +202,11 @@ class Copies(NoCopies):
         if now >= outdated.served_until:
             self._drop(outdated.name)
             return False
+        outdated.asked += 1
         if not outdated.is_being_refilled:
-            outdated.is_being_refilled = True
-            self._refills.add(lambda: self._refill(outdated.name, copy))
+            outdated.is_being_refilled = self._refills.add(
+                lambda: self._refill(outdated.name, copy), demand=lambda: outdated.asked
+            )
         return True
 
     def _refill(self, name: str, copy: Copy) -> None:
