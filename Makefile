@@ -68,7 +68,7 @@ test: setup-dev ## Run the tests on MariaDB and Redis, and what engines may diff
 
 .PHONY: test-coverage
 test-coverage: setup-dev ## Run all tests at full depth on both engines, and measure what they cover
-	@bin/test-servers wrk chromium xgettext:gettext
+	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
 	@bin/test --all
 
 .PHONY: test-all
