@@ -163,7 +163,7 @@ MIDDLEWARE = [
     "simple_django_redis.middleware.TrustedProxyMiddleware",
     "store.metrics_view.MetricsMiddleware",  # Behind the one that says who asks.
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "simple_django_redis.static_files.StaticFilesMiddleware",
     "store.own_writes.OwnWritesMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
