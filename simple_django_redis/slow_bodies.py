@@ -51,6 +51,8 @@ class SlowBodies:
         if not length.isdecimal() or int(length) == 0 or connection is None:
             return self._application(environ, start_response)
         if not self._waiting.acquire(blocking=False):
+            # Or gunicorn would wait for the body for seconds, to be rid of it.
+            _stop_reading(connection)
             return _refuse(start_response, *TOO_MANY)
         body = _Body(environ["wsgi.input"], connection)
 
@@ -82,6 +84,11 @@ def _refuse(start_response: StartResponse, status: str, detail: str) -> list[byt
     ]
     start_response(status, headers)
     return [content]
+
+
+def _stop_reading(connection: socket.socket) -> None:
+    with suppress(OSError):  # The client may have gone.
+        connection.shutdown(socket.SHUT_RD)
 
 
 class _Body:
@@ -148,8 +155,7 @@ class _Body:
             if time.monotonic() < self.deadline():
                 return False
             self.is_late = True
-            with suppress(OSError):  # The client may have gone.
-                self._connection.shutdown(socket.SHUT_RD)
+            _stop_reading(self._connection)
             return True
 
 

@@ -168,6 +168,7 @@ def test_half_of_the_threads_wait_for_bodies_at_most(connect, settings, monkeypa
     one_more = connect(5)
     application(one_more.environ, one_more.start)
     assert one_more.status == "503 Service Unavailable"
+    assert one_more.stream.read(1) == b""  # Nobody waits for its body any more.
     bare = {"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"}
     application(bare, one_more.start)
     assert one_more.status == "200 OK"
