@@ -2,14 +2,16 @@
 
 import json
 import threading
+from contextlib import suppress
 
 import pytest
 from django.core.management import call_command
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from store import catalogue
 from store.catalogue import ProductQuery
 from store.models import Product
+from store.writes import TableWatch
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -184,6 +186,28 @@ def test_raw_sql_that_only_reads_keeps_the_entry(client, books, sql):
     assert cached(client)[0] == 200
 
 
+COLUMNS = "id, name, description, price, date_created, date_modified"
+REPLACE = f"REPLACE INTO store_product ({COLUMNS}) SELECT {COLUMNS} FROM store_product"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        REPLACE,
+        "/* report */ UPDATE store_product SET price = 33",
+        "UPDATE STORE_PRODUCT SET price = 33",
+        "WITH one AS (SELECT 1) UPDATE store_product SET price = 33",
+        "with one as (select 1) update store_product set price = 33",
+        f"WITH one AS (SELECT 1) {REPLACE}",
+    ],
+)
+def test_raw_sql_that_may_write_is_seen(client, books, sql):
+    cached(client)
+    with suppress(DatabaseError), connection.cursor() as cursor:
+        cursor.execute(sql)  # Not every database takes each of them.
+    assert cached(client)[0] == 201
+
+
 def test_a_delete_by_the_admins_action_is_seen(client, admin_client, books):
     cached(client)
     chosen = {"action": "delete_selected", "_selected_action": [books[0].pk], "post": "yes"}
@@ -191,16 +215,82 @@ def test_a_delete_by_the_admins_action_is_seen(client, admin_client, books):
     assert [product["name"] for product in cached(client)[1]] == ["Book B", "Book C"]
 
 
-def test_a_write_after_somebody_elses_execute_wrapper_is_seen(client, books):
-    connection.close()
+def test_a_write_after_somebody_elses_execute_wrapper_is_seen(books):
+    notes: list = []
+    watch = TableWatch("store_product", notes.append)
 
     def wrapper(execute, sql, params, many, context):
         return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(wrapper):  # The connection opens inside.
-        cached(client)
-    Product.objects.update(price=22)
-    assert {product["price"] for product in cached(client)[1]} == {22}
+    def write() -> None:
+        watch.install()
+        with connection.execute_wrapper(wrapper):  # The connection opens inside.
+            connection.ensure_connection()
+        Product.objects.update(price=22)
+
+    in_another_thread(write)
+    assert notes == [[None]]
+
+
+def test_connections_that_are_there_and_new_ones_are_watched(books):
+    def written() -> list:
+        notes: list = []
+        watch = TableWatch("store_product", notes.append)
+        connection.ensure_connection()
+        watch.install()
+        Product.objects.update(price=34)
+        in_another_thread(lambda: Product.objects.update(price=35))
+        return notes
+
+    assert in_another_thread(written) == [[None], [None]]
+
+
+def test_a_connection_that_opens_again_is_watched_once(books, monkeypatch):
+    forgotten = []
+    monkeypatch.setattr("store.caching.forget", forgotten.append)
+    connection.close()
+    Product.objects.update(price=36)
+    assert forgotten == ["product"]
+
+
+def lose_the_answer(execute, sql, params, many, context) -> None:
+    execute(sql, params, many, context)
+    raise OperationalError(2013, "Lost connection to server during query")
+
+
+def test_a_statement_whose_answer_is_lost_is_seen(client, books):
+    def write() -> None:
+        connection.ensure_connection()
+        with pytest.raises(OperationalError), connection.execute_wrapper(lose_the_answer):
+            Product.objects.update(price=31)
+
+    cached(client)
+    in_another_thread(write)  # MySQL is told to end its connection.
+    assert {product["price"] for product in cached(client)[1]} == {31}
+
+
+def test_a_commit_by_a_statement_is_seen_even_if_its_answer_is_lost(books, monkeypatch):
+    forgotten = []
+    monkeypatch.setattr("store.caching.forget", forgotten.append)
+    with pytest.raises(OperationalError), transaction.atomic():
+        Product.objects.update(price=32)
+        with connection.execute_wrapper(lose_the_answer), connection.cursor() as cursor:
+            cursor.execute("DROP TABLE IF EXISTS has_never_been_there")
+    assert forgotten == ["product"]
+
+
+def test_who_reads_during_a_commit_does_not_keep_what_it_replaces(client, books, monkeypatch):
+    commit = connection._commit
+
+    def read_and_commit() -> None:
+        assert in_another_thread(lambda: cached(client))[0] == 201
+        commit()
+
+    monkeypatch.setattr(connection, "_commit", read_and_commit)
+    with transaction.atomic():
+        Product.objects.update(price=37)
+    monkeypatch.undo()
+    assert {product["price"] for product in cached(client)[1]} == {37}
 
 
 def test_a_commit_whose_answer_is_lost_is_seen(client, books, monkeypatch):
@@ -230,11 +320,28 @@ def test_writes_without_autocommit_are_seen_once_committed_and_not_stored_before
         assert [product["price"] for product in cached(client)[1]] == [1000, 2000, None]
         Product.objects.update(price=25)
         transaction.commit()
-        assert {product["price"] for product in cached(client)[1]} == {25}
+        assert {product["price"] for product in in_another_thread(lambda: cached(client))[1]} == {
+            25
+        }
     finally:
         transaction.set_autocommit(True)
     Product.objects.update(price=26)
     assert {product["price"] for product in cached(client)[1]} == {26}
+
+
+def test_turning_autocommit_on_again_commits_and_is_seen(client, books):
+    cached(client)
+    transaction.set_autocommit(False)
+    Product.objects.update(price=30)
+    transaction.set_autocommit(True)
+    _, found = in_another_thread(lambda: cached(client))  # This thread may read its own writes.
+    assert {product["price"] for product in found} == {30}
+
+
+def test_a_transaction_keeps_nothing_that_it_makes_of_products(books):
+    assert catalogue.version()
+    with transaction.atomic():
+        assert catalogue.version() is None
 
 
 def test_what_a_transaction_without_autocommit_reads_is_not_stored(client, books):
