@@ -5,8 +5,13 @@ import json
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.core.cache import caches
 from django.core.management import call_command
 from django.test import Client
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from store.caching import process_cache
+from tests.servers import free_port
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -86,3 +91,73 @@ def test_signing_out_elsewhere_meanwhile_interrupts_no_request(chief, books):
     chief.session.flush()
     for path in ("/store/basket/", "/store/products/recent/", "/admin/"):
         assert other_tab.get(path).status_code in (200, 302)
+
+
+# --- Redis down -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outage(monkeypatch):
+    """The outage of this process, which ends when the test says so."""
+    monkeypatch.setattr(process_cache.outage, "_see_to_recovery", lambda: None)
+    return process_cache.outage
+
+
+@pytest.fixture
+def lose_redis(outage, settings):
+    """Call it to have the copies of sessions where nobody listens."""
+
+    def lose() -> None:
+        session = settings.CACHES["session"] | {"LOCATION": f"redis://127.0.0.1:{free_port()}"}
+        settings.CACHES = settings.CACHES | {"session": session}
+
+    return lose
+
+
+def test_a_logout_in_an_outage_is_made_up_for_after_it(chief, redis, settings, outage):
+    outage.begin(RedisConnectionError("gone"))
+    chief.post("/admin/logout/")
+    assert copies(redis, settings)
+    assert outage.try_to_end()
+    assert not copies(redis, settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda: caches["session"].set("one", "new"), lambda: caches["session"].delete("one")],
+    ids=["set", "delete"],
+)
+def test_a_copy_that_could_not_be_changed_is_deleted_after_the_outage(
+    redis, settings, outage, lose_redis, change
+):
+    caches["session"].set("one", "old")
+    lose_redis()
+    change()
+    assert outage.lasts
+    assert outage.try_to_end()
+    assert not copies(redis, settings)
+
+
+def test_while_redis_is_left_alone_no_copy_is_read_or_written(redis, settings, outage):
+    caches["session"].set("one", "old")
+    outage.begin(RedisConnectionError("gone"))
+    assert caches["session"].get("one", "nothing") == "nothing"
+    assert "one" not in caches["session"]
+    caches["session"].set("two", "new")
+    assert len(copies(redis, settings)) == 1
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda: caches["session"].get("one"), lambda: "one" in caches["session"]]
+)
+def test_who_finds_redis_gone_has_it_left_alone(outage, lose_redis, ask):
+    lose_redis()
+    assert not ask()
+    assert outage.lasts
+
+
+def test_copies_that_a_new_primary_may_not_know_are_deleted(redis, settings, outage):
+    caches["session"].set("one", "old")
+    outage.primary_changed()
+    assert outage.try_to_end()
+    assert not copies(redis, settings)
