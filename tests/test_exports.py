@@ -4,8 +4,11 @@ import csv
 import io
 
 import pytest
+from redis import Redis
 
-from store import exports, imports, product_csv, transfers
+from store import chunks, exports, imports, product_csv, transfers
+from store.keys import lock_key
+from store.locks import LockLost
 from store.models import Product, Transfer
 from tests.test_imports import Killed, rows, uploaded
 
@@ -85,6 +88,38 @@ def test_an_export_that_was_killed_goes_on_where_it_was(books, monkeypatch, page
     except Killed:
         exports.export_products(Transfer.objects.get(pk=transfer.pk), lambda: None)
     assert file_of(Transfer.objects.get(pk=transfer.pk)) == file_of(exported())
+
+
+def test_a_page_that_fails_leaves_nothing_of_itself(books, monkeypatch):
+    transfer = transfers.create(Transfer.Kind.EXPORT, Transfer.State.WAITING)
+
+    def full(*args) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(chunks, "append", full)
+        with pytest.raises(OSError, match="full"):
+            exports.export_products(transfer, lambda: None)
+    assert Transfer.objects.get(pk=transfer.pk).size_bytes == 0
+
+
+def test_an_export_that_loses_its_lock_stops(books, monkeypatch, queue_server):
+    monkeypatch.setattr(exports, "PAGE_ROWS", 1)
+    transfer = transfers.create(Transfer.Kind.EXPORT, Transfer.State.WAITING)
+
+    def lose_it(begun, extend) -> None:
+        with Redis(port=queue_server.port) as rq:
+            exports.export_products(begun, lambda: (extend(), rq.delete(lock_key("export"))))
+
+    with pytest.raises(LockLost):
+        transfers.work_on(transfer.pk, lose_it)
+    assert Transfer.objects.get(pk=transfer.pk).rows_done == 1
+
+
+def test_a_file_that_is_not_whole_is_not_given_out():
+    transfer = transfers.create(Transfer.Kind.EXPORT, Transfer.State.RUNNING)
+    with pytest.raises(exports.NotFinished, match="The export is running"):
+        exports.content(transfer)
 
 
 def test_large_products_are_spread_over_more_pieces(books, monkeypatch):

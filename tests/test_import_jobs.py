@@ -19,6 +19,7 @@ from store import imports, keys, locks, product_csv, queues, transfers
 from store.catalogue import ProductQuery, list_products_cached
 from store.connections import queue_breaker
 from store.models import Chunk, Product, Transfer
+from store.transfers import Superseded
 from tests.processes import WorkerProcess
 from tests.relay import Relay
 from tests.servers import start_redis
@@ -171,6 +172,9 @@ def test_how_much_is_left_is_told_while_it_runs(editor):
     progress = editor.get(f"/store/jobs/import-{transfer.pk}/").json()["progress"]
     assert (progress["rows_done"], progress["rows_per_second"]) == (2, 0.5)
     assert 11 < progress["seconds_left"] < 14
+    Transfer.objects.filter(pk=transfer.pk).update(all_or_nothing=True)  # It is gone through twice.
+    progress = editor.get(f"/store/jobs/import-{transfer.pk}/").json()["progress"]
+    assert 25 < progress["seconds_left"] < 30
 
 
 def test_only_staff_who_may_add_and_change_products_import(client, editor, queue_server):
@@ -339,6 +343,31 @@ def test_what_comes_no_further_is_given_up_and_says_so(editor, queue_server):
     assert status["error"] == "Given up after 4 attempts that came no further."
 
 
+def test_what_comes_further_is_not_given_up(queue_server):
+    transfer = uploaded(GOOD)
+
+    def comes_further(begun, extend) -> None:
+        transfers.advance(begun, line=begun.line + 1)
+        raise OSError("no disk")
+
+    for _ in range(transfers.MAX_FRUITLESS_ATTEMPTS + 1):
+        with pytest.raises(OSError, match="no disk"):
+            transfers.work_on(transfer.pk, comes_further)
+    assert imports.run(transfer.pk)
+    assert is_done(transfer)
+
+
+def test_only_what_nobody_works_on_is_resumed(queue_server, rq):
+    transfer = enqueued(GOOD)
+    stall(transfer)
+    assert transfers.resume_stalled() == 0  # Its turn comes.
+    rq.flushall()
+    transfers._touch(transfer)
+    assert transfers.resume_stalled() == 0  # Somebody works on it.
+    stall(transfer)
+    assert transfers.resume_stalled() == 1
+
+
 # --- One at a time --------------------------------------------------------------------------------
 
 
@@ -355,6 +384,43 @@ def test_two_workers_do_two_imports_one_after_the_other_in_their_order(held_up, 
     wait_for(lambda: retry_now(rq) or is_done(second), seconds=60)
     names = Product.objects.order_by("id").values_list("name", flat=True)
     assert list(names) == ROWS // 2 * ["second"] + ROWS // 2 * ["first"]
+
+
+def test_an_import_waits_for_the_one_before_it_and_for_no_export(queue_server):
+    transfers.create(Transfer.Kind.EXPORT, Transfer.State.WAITING)
+    first, second = uploaded(GOOD), uploaded(GOOD)
+    assert not imports.run(second.pk)
+    assert current(second).state == "waiting"
+    assert imports.run(first.pk)
+    assert imports.run(second.pk)
+    assert is_done(second)
+
+
+def test_an_attempt_is_fenced_by_the_next_one(rq):
+    transfer = uploaded(GOOD)
+
+    def takes_longer_than_its_lease(begun, extend) -> None:
+        end_lease(rq)
+        assert transfers.work_on(
+            transfer.pk, lambda *_: None
+        )  # Another goes on, and comes no further.
+        imports.import_file(begun, lambda: None)
+
+    with pytest.raises(Superseded):
+        transfers.work_on(transfer.pk, takes_longer_than_its_lease)
+    assert not Product.objects.exists()
+
+
+def test_what_ends_while_its_turn_comes_is_not_begun(queue_server, monkeypatch):
+    transfer = uploaded(GOOD)
+
+    def ends_meanwhile(_: Transfer) -> bool:
+        Transfer.objects.filter(pk=transfer.pk).update(state="done")
+        return False
+
+    monkeypatch.setattr(transfers, "_has_predecessor", ends_meanwhile)
+    assert imports.run(transfer.pk)
+    assert not Product.objects.exists()
 
 
 def test_while_another_holds_the_lock_an_import_waits_and_shows_a_sign_of_life(queue_server):

@@ -287,6 +287,13 @@ def test_who_has_been_superseded_writes_nothing_any_more(monkeypatch):
     assert Transfer.objects.get(pk=transfer.pk).rows_done == 1
 
 
+def test_what_has_ended_is_not_written_to_any_more():
+    transfer = imported("id,name\n1,a\n")
+    with pytest.raises(Superseded):
+        transfers.fail(transfer, "too late")
+    assert Transfer.objects.get(pk=transfer.pk).state == "done"
+
+
 def test_an_import_takes_no_more_memory_for_more_rows(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 4096)
     monkeypatch.setattr(product_csv, "BATCH_ROWS", 200)
