@@ -214,6 +214,14 @@ def test_a_holder_that_loses_redis_is_told_when_it_asks_and_its_work_still_count
     assert 'The lock "import" ends with its lease' in caplog.text
 
 
+def test_who_extended_and_loses_redis_has_the_new_lease(server, caplog):
+    with locks.hold("import", lease_seconds=LONG_SECONDS) as lock:
+        lock._leased_until = 0.0  # The first lease is over.
+        lock.extend()
+        server.kill()
+    assert 'The lock "import" ends with its lease' in caplog.text
+
+
 def test_a_holder_that_loses_redis_past_its_lease_has_lost_the_lock(server, redis):
     with pytest.raises(LockLost), locks.hold("import", lease_seconds=SHORT_SECONDS):
         with Redis(port=server.port) as own:

@@ -7,10 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.conf import settings
+from django.contrib.auth import aauthenticate
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.test import Client
 
+from store.throttling import TooMany
 from tests.processes import Answer, StoreProcess
 from tests.servers import free_port
 from tests.visitors import CSRF_TOKEN, complaints, cookies
@@ -144,6 +148,35 @@ def test_a_browser_that_tries_credentials_gets_a_page_and_is_counted_once(clerk)
     tried = [Client().get(PRODUCTS, headers=headers, REMOTE_ADDR=HERE) for _ in range(LIMIT + 1)]
     assert [answer.status_code for answer in tried] == [403] * LIMIT + [429]
     assert tried[-1]["Content-Type"].startswith("text/html")
+
+
+def test_signing_in_from_async_code_is_counted_as_well(clerk):
+    sign_in = async_to_sync(aauthenticate)
+    for _ in range(LIMIT):
+        assert sign_in(username="clerk", password="wrong") is None
+    with pytest.raises(TooMany):
+        sign_in(username="clerk", password="right")
+
+
+def test_while_a_password_is_looked_at_its_attempt_counts(clerk, monkeypatch):
+    meanwhile: list[int] = []
+    look_at = ModelBackend.authenticate
+
+    def look_slowly(*args, **kwargs):
+        monkeypatch.setattr(ModelBackend, "authenticate", look_at)
+        meanwhile.extend(statuses("clerk", "wrong", [HERE] * LIMIT))
+        return look_at(*args, **kwargs)
+
+    monkeypatch.setattr(ModelBackend, "authenticate", look_slowly)
+    assert statuses("clerk", "wrong", [HERE]) == [403]
+    assert meanwhile == [403] * (LIMIT - 1) + [429]
+
+
+def test_nobody_signs_in_while_attempts_cannot_be_counted(clerk, settings):
+    nowhere = {**settings.CACHES["throttle"], "LOCATION": f"redis://127.0.0.1:{free_port()}"}
+    settings.CACHES = {**settings.CACHES, "throttle": nowhere}
+    for sign_in, _, _ in WAYS.values():
+        assert sign_in("clerk", "right", HERE).status_code == 503
 
 
 # --- Several processes, and Redis down ------------------------------------------------------------

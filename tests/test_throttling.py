@@ -68,6 +68,7 @@ def test_the_window_slides_and_has_no_edge_at_which_more_get_through(redis):
     throttling.count(RATE, "a")
     with pytest.raises(TooMany):
         throttling.count(RATE, "a")
+    assert redis.zcard(whole_key("a")) == RATE[0]  # What has left the window is not kept.
 
 
 def test_who_is_refused_does_not_wait_longer_for_having_asked(redis):
@@ -219,6 +220,12 @@ def test_who_is_not_signed_in_is_counted_by_address(books, three_a_minute):
     statuses = [put(Client(), 1, books[0]).status_code for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
     assert put(Client(), 1, books[0], "192.0.2.2").status_code == 200
+
+
+def test_a_write_goes_on_without_redis(editor, books, three_a_minute, settings):
+    settings.CACHES = unreachable(f"redis://127.0.0.1:{free_port()}")
+    path = f"/store/products/{books[0].pk}/"
+    assert [editor.patch(path, {"price": 1}, JSON).status_code for _ in range(5)] == [200] * 5
 
 
 def test_writing_goes_on_while_redis_hangs_and_nobody_waits_for_it_for_long(
