@@ -140,12 +140,8 @@ def test_a_hit_is_answered_ahead_of_django_as_django_would(site, request_, metho
     short = site.ask(site.short, method=method, **request_)
     assert site.reached_django == 0
     long = site.ask(site.django, method=method, **request_)
-    assert_same(short, head_of(long) if method == "HEAD" else long)
-
-
-def head_of(reply: Reply) -> Reply:
-    assert reply.body == b""
-    return reply
+    assert_same(short, long)
+    assert (method == "HEAD") == (short.body == b"") == (long.body == b"")
 
 
 @pytest.mark.parametrize(
@@ -213,6 +209,16 @@ def test_with_https_redirected_plain_http_never_gets_a_list(settings, books, cop
     for forwarded in ({}, {"HTTP_X_FORWARDED_PROTO": "http"}):
         assert site.ask(site.short, **forwarded).status.startswith("301")
     assert site.ask(site.short, HTTP_X_FORWARDED_PROTO="https").status.startswith("200")
+
+
+def test_with_https_redirected_a_plain_connection_never_gets_a_list(settings, books, copies):
+    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.SECURE_SSL_REDIRECT = True
+    site = Site()
+    https = {"wsgi.url_scheme": "https", "SERVER_PORT": "443"}
+    site.prepare(**https)
+    assert site.ask(site.short).status.startswith("301")
+    assert site.ask(site.short, **https).status.startswith("200")
 
 
 def test_a_write_is_seen_at_once_by_the_process_that_makes_it(site):
