@@ -79,6 +79,10 @@ def test_the_bound_is_what_the_setting_says(client, books, redis, settings, max_
     assert len(keys_of(redis, settings.PROJECT_NAME)) <= max_variants
 
 
+def test_all_processes_agree_on_the_slot_of_a_query():
+    assert keys.entry_keys("product", '{"limit":1}').entry == "product:slot:117"
+
+
 def test_unknown_parameters_make_no_keys(client, books, redis, settings):
     for number in range(50):
         client.get(f"/store/cached/?utm_{number}={number}&x={'y' * 3000}&format=json")

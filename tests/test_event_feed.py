@@ -114,11 +114,12 @@ def test_who_comes_back_before_the_first_event_hears_that_one(server, follow):
 
 @pytest.mark.parametrize(("missed", "expected"), [(10, list(range(10))), (11, ["reset"])])
 def test_up_to_the_cap_nothing_is_missed_and_beyond_it_there_is_a_reset(
-    server, follow, monkeypatch, missed, expected
+    server, feed, follow, monkeypatch, missed, expected
 ):
     monkeypatch.setattr(keys, "EVENTS_CAP", 10)
     follower = follow()
     follower.close()
+    wait_for(lambda: feed._thread is None)  # What is missed now is in Redis alone.
     for number in range(missed):
         tell(number)
     assert server.xlen(keys.events_key()) <= keys.EVENTS_CAP + 1
@@ -177,6 +178,15 @@ def test_entries_that_are_not_ours_are_passed_over(server, follow):
         server.xadd(keys.events_key(), fields)
     tell(1)
     assert heard(follower, 1) == [1]
+
+
+def test_who_waits_is_woken_by_an_event(server, follow):
+    follower, found = follow(), []
+    thread = threading.Thread(target=lambda: found.extend(follower.next(60)), daemon=True)
+    thread.start()
+    tell(1)
+    thread.join(PATIENT_SECONDS)
+    assert [entry.event for entry in found] == ["updated"]
 
 
 # --- Beginning and end ----------------------------------------------------------------------------

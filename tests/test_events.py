@@ -13,7 +13,8 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
-from store import events, keys
+from store import event_announcer, events, keys
+from store.breaker import Unavailable
 from store.event_announcer import Announcer, announcer
 from store.events import MOST_IN_A_TRANSACTION
 from store.models import Product
@@ -341,6 +342,29 @@ def test_a_redis_that_refuses_is_told_of_once_and_asked_again(books, line, caplo
     wait_for(lambda: not announcer.owes)
     assert stream(line) == ["bulk"]
     assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def test_what_is_announced_while_a_bulk_is_on_its_way_is_owed_as_well(books, redis, monkeypatch):
+    announcer, appended = Announcer(), []
+
+    def append(events) -> None:
+        appended.append([event["event"] for event in events])
+        if appended == [["bulk"]]:  # Clients that read now may miss what comes meanwhile.
+            announcer.announce([{"event": "created"}])
+
+    monkeypatch.setattr(event_announcer.event_stream, "append", append)
+    monkeypatch.setattr(announcer, "_see_to_it", lambda: None)
+    announcer._owe(Unavailable())
+    assert not announcer.settle()
+    assert announcer.owes
+    assert announcer.settle()
+    assert appended == [["bulk"], ["bulk"]]
+
+
+def test_events_are_kept_for_a_day(books, redis):
+    redis.persist(keys.events_key())
+    books[0].save()
+    assert 0 < redis.ttl(keys.events_key()) <= keys.EVENTS_AGE_SECONDS
 
 
 def test_a_process_that_ends_tries_once_more(line, caplog):

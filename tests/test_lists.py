@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from redis import Redis
 
+from store.catalogue import ProductQuery
 from store.models import Product
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
@@ -184,6 +185,10 @@ def test_the_same_filters_in_another_order_share_an_entry(client, books):
 
 def test_the_letter_case_of_a_search_makes_no_second_entry(client, books):
     assert statuses(client, "search=Book", "search=bOOK", "search=%20book%20") == [201, 200, 200]
+
+
+def test_letters_whose_case_databases_may_tell_apart_make_entries_of_their_own():
+    assert ProductQuery(search="É").normalised() != ProductQuery(search="é").normalised()
 
 
 def test_defaults_and_unknown_parameters_share_the_entry_of_the_whole_list(client, books):
