@@ -1,0 +1,128 @@
+"""Breaks of answers ahead of Django."""
+
+from tests.mutations import Break
+
+AREA = "fast path"
+SHORT_WAY = "tests/test_short_way.py"
+
+BREAKS = [
+    Break(
+        "kinds without the scheme",
+        AREA,
+        '        environ["wsgi.url_scheme"],\n',
+        "",
+        [f"{SHORT_WAY}::test_with_https_redirected_a_plain_connection_never_gets_a_list"],
+    ),
+    Break(
+        "kinds without the forwarded scheme",
+        AREA,
+        '        environ.get("HTTP_X_FORWARDED_PROTO"),\n',
+        "",
+        [f"{SHORT_WAY}::test_with_https_redirected_plain_http_never_gets_a_list"],
+    ),
+    Break(
+        "kinds without the host",
+        AREA,
+        '        environ.get("HTTP_HOST"),\n',
+        "",
+        [f"{SHORT_WAY}::test_whatever_is_no_plain_hit_goes_the_long_way"],
+    ),
+    Break(
+        "kinds without the path",
+        AREA,
+        '        environ["PATH_INFO"],\n',
+        "",
+        [f"{SHORT_WAY}::test_whatever_is_no_plain_hit_goes_the_long_way"],
+    ),
+    Break(
+        "kinds without the query",
+        AREA,
+        '        environ["QUERY_STRING"],\n',
+        "",
+        [f"{SHORT_WAY}::test_whatever_is_no_plain_hit_goes_the_long_way"],
+    ),
+    Break(
+        "a HEAD has a body",
+        AREA,
+        'if environ["REQUEST_METHOD"] == "HEAD":',
+        "if False:",
+        [f"{SHORT_WAY}::test_a_hit_is_answered_ahead_of_django_as_django_would"],
+    ),
+    Break(
+        "a client that has the list gets it again",
+        AREA,
+        '("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH", ',
+        '("HTTP_IF_MATCH", ',
+        [f"{SHORT_WAY}::test_a_client_that_has_the_list_gets_a_304"],
+    ),
+    Break(
+        "a range is answered by the whole",
+        AREA,
+        '("HTTP_RANGE", "HTTP_EXPECT"',
+        '("HTTP_EXPECT"',
+        [f"{SHORT_WAY}::test_whatever_is_no_plain_hit_goes_the_long_way"],
+    ),
+    Break(
+        "who wants something else gets JSON",
+        AREA,
+        "        or accept not in ACCEPTED\n",
+        "",
+        [f"{SHORT_WAY}::test_whatever_is_no_plain_hit_goes_the_long_way"],
+    ),
+    Break(
+        "a request with a body is answered ahead",
+        AREA,
+        '        or environ.get("CONTENT_LENGTH") not in (None, "", "0")\n',
+        "",
+        [f"{SHORT_WAY}::test_whatever_is_no_plain_hit_goes_the_long_way"],
+    ),
+    Break(
+        "an answer of another status is replayed",
+        AREA,
+        'not kind.status.startswith("200 ")\n            or found',
+        "found",
+        [f"{SHORT_WAY}::test_an_answer_that_is_no_plain_list_is_never_replayed"],
+    ),
+    Break(
+        "an answer of another type is replayed",
+        AREA,
+        '            or found.get("content-type") != JSON\n',
+        "",
+        [f"{SHORT_WAY}::test_an_answer_that_is_no_plain_list_is_never_replayed"],
+    ),
+    Break(
+        "a cookie is replayed",
+        AREA,
+        '            or "set-cookie" in found\n',
+        "",
+        [f"{SHORT_WAY}::test_an_answer_that_is_no_plain_list_is_never_replayed"],
+    ),
+    Break(
+        "kinds are kept without bound",
+        AREA,
+        "if len(self._kinds) >= MAX_KINDS:",
+        "if False:",
+        [f"{SHORT_WAY}::test_made_up_queries_leave_a_bounded_number_of_kinds"],
+    ),
+    Break(
+        "in an outage copies are served ahead",
+        AREA,
+        "    if process_cache.outage.lasts:\n        return None\n    names",
+        "    names",
+        [f"{SHORT_WAY}::test_without_redis_nothing_is_answered_ahead_of_django"],
+    ),
+    Break(
+        "hits ahead are not counted",
+        AREA,
+        "        metrics.requests.labels(family, Outcome.HIT.value).inc()\n    return copy",
+        "        pass\n    return copy",
+        [f"{SHORT_WAY}::test_hits_are_counted_on_both_ways"],
+    ),
+    Break(
+        "the length of another answer is replayed",
+        AREA,
+        '"content-length", "etag"',
+        '"etag"',
+        [f"{SHORT_WAY}::test_a_hit_is_answered_ahead_of_django_as_django_would"],
+    ),
+]

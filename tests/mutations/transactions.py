@@ -1,0 +1,238 @@
+"""Breaks of what sees writes in the SQL of a transaction, and of what reads the cache in one."""
+
+import re
+
+from tests.mutations import Break
+
+EVENTS = "tests/test_events.py"
+FRESHNESS = "tests/test_freshness.py"
+HTTP_CACHING = "tests/test_http_caching.py"
+VIEW_CACHING = "tests/test_view_caching.py"
+
+BREAKS = [
+    Break(
+        "set_autocommit is not watched",
+        "transactions",
+        'for name in ("commit", "set_autocommit"):',
+        'for name in ("commit",):',
+        [f"{FRESHNESS}::test_turning_autocommit_on_again_commits_and_is_seen"],
+    ),
+    Break(
+        "commit is not watched",
+        "transactions",
+        'for name in ("commit", "set_autocommit"):',
+        'for name in ("set_autocommit",):',
+        [
+            f"{FRESHNESS}::test_writes_without_autocommit_are_seen_once_committed_and_not_stored_before"
+        ],
+    ),
+    Break(
+        "a statement counts only when it succeeds",
+        "table watch",
+        re.compile(
+            r"        try:\n            return execute\(sql, params, many, context\)\n"
+            r"        finally:  # A statement .*\n            self\._wrote\(word, connection\)"
+        ),
+        (
+            "        result = execute(sql, params, many, context)\n"
+            "        self._wrote(word, connection)\n"
+            "        return result"
+        ),
+        [f"{FRESHNESS}::test_a_statement_whose_answer_is_lost_is_seen"],
+    ),
+    Break(
+        "a statement that commits counts only when it succeeds",
+        "table watch",
+        (
+            "            try:\n"
+            "                return execute(sql, params, many, context)\n"
+            "            finally:\n"
+            "                self.on_write(notes)"
+        ),
+        (
+            "            result = execute(sql, params, many, context)\n"
+            "            self.on_write(notes)\n"
+            "            return result"
+        ),
+        [f"{FRESHNESS}::test_a_commit_by_a_statement_is_seen_even_if_its_answer_is_lost"],
+    ),
+    Break(
+        "statements that commit are not watched",
+        "table watch",
+        "notes = self._notes(connection) if word in COMMITTING_STATEMENTS else []",
+        "notes: list[Any] = []",
+        [f"{FRESHNESS}::test_a_commit_by_a_statement_is_seen_even_if_its_answer_is_lost"],
+    ),
+    Break(
+        "REPLACE does not count",
+        "table watch",
+        "        return self.table in text.lower()",
+        '        return word in ("INSERT", "UPDATE", "DELETE") and self.table in text.lower()',
+        [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
+    ),
+    Break(
+        "REPLACE behind WITH does not count",
+        "table watch",
+        "INSERT|UPDATE|DELETE|REPLACE|MERGE",
+        "INSERT|UPDATE|DELETE|MERGE",
+        [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
+    ),
+    Break(
+        "the table's name in other letters does not count",
+        "table watch",
+        "return self.table in text.lower()",
+        "return self.table in text",
+        [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
+    ),
+    Break(
+        "writing words in small letters do not count",
+        "table watch",
+        'MERGE)\\b", re.IGNORECASE)',
+        'MERGE)\\b")',
+        [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
+    ),
+    Break(
+        "what begins by reading never writes",
+        "table watch",
+        "if not (may_hide_a_write and WRITING_WORDS.search(text)):",
+        "if True:",
+        [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
+    ),
+    Break(
+        "a comment hides what a statement is",
+        "table watch",
+        're.compile(r"(?:\\s|\\(|/\\*.*?\\*/|--[^\\n]*\\n)*(\\w+)", re.DOTALL)',
+        're.compile(r"\\s*(\\w+)", re.DOTALL)',
+        [f"{FRESHNESS}::test_raw_sql_that_only_reads_keeps_the_entry"],
+    ),
+    Break(
+        "only new connections are watched",
+        "table watch",
+        "for connection in connections.all(initialized_only=True):",
+        "for connection in list[Any]():",
+        [f"{FRESHNESS}::test_connections_that_are_there_and_new_ones_are_watched"],
+    ),
+    Break(
+        "only connections that are there are watched",
+        "table watch",
+        "        connection_created.connect(self._watch)\n        for ",
+        "        for ",
+        [f"{FRESHNESS}::test_connections_that_are_there_and_new_ones_are_watched"],
+    ),
+    Break(
+        "a connection that opens again is watched twice",
+        "table watch",
+        re.compile(
+            r"(\*\*kwargs: Any\) -> None:\n +if )self\._see in connection\.execute_wrappers:"
+        ),
+        r"\1False:",
+        [f"{FRESHNESS}::test_a_connection_that_opens_again_is_watched_once"],
+    ),
+    Break(
+        "the watch goes with somebody else's wrapper",
+        "table watch",
+        re.compile(r"(last one away\.\n +connection\.execute_wrappers)\.insert\(0, self\._see\)"),
+        r"\1.append(self._see)",
+        [f"{FRESHNESS}::test_a_write_after_somebody_elses_execute_wrapper_is_seen"],
+    ),
+    Break(
+        "a commit counts only when it succeeds",
+        "transactions",
+        (
+            "            try:\n"
+            "                return ends_transaction(*args, **kwargs)\n"
+            "            finally:\n"
+            "                if notes:"
+        ),
+        (
+            "            result = ends_transaction(*args, **kwargs)\n"
+            "            if True:\n"
+            "                if notes:"
+        ),
+        [f"{FRESHNESS}::test_a_commit_whose_answer_is_lost_is_seen"],
+    ),
+    Break(
+        "forgotten before the commit",
+        "transactions",
+        re.compile(
+            r"            try:\n                (return ends_transaction\(\*args, \*\*kwargs\))\n"
+            r"            finally:\n((?:                .*\n)+)"
+        ),
+        "            if True:\n\\2            \\1\n",
+        [f"{FRESHNESS}::test_who_reads_during_a_commit_does_not_keep_what_it_replaces"],
+    ),
+    Break(
+        "notes stay after their commit",
+        "transactions",
+        "if not (isinstance(entry[1], Note) and entry[1].watch is self)",
+        "",
+        [f"{FRESHNESS}::test_a_transaction_that_writes_many_rows_forgets_once"],
+    ),
+    Break(
+        "a write counts before its transaction has committed",
+        "transactions",
+        "        if connection.autocommit:\n            self.on_write",
+        "        if True:\n            self.on_write",
+        [f"{FRESHNESS}::test_a_rolled_back_write_keeps_the_entry[save]"],
+    ),
+    Break(
+        "a write rolled back to a savepoint counts",
+        "transactions",
+        "entry = (set(connection.savepoint_ids), Note(self, what), False)",
+        "entry = (set(), Note(self, what), False)",
+        [f"{FRESHNESS}::test_a_write_rolled_back_to_a_savepoint_keeps_the_entry[save]"],
+    ),
+    Break(
+        "what another writes in a save that fails is lost",
+        "table watch",
+        (
+            "            if seen.connection:\n"
+            "                self.note(None, seen.connection)\n"
+            "            raise"
+        ),
+        "            raise",
+        [f"{EVENTS}::test_what_somebody_else_writes_during_a_save_that_fails_is_announced"],
+    ),
+    Break(
+        "a transaction that wrote is served what is cached",
+        "transactions",
+        "    if _writes.has_written():",
+        "    if False:",
+        [f"{FRESHNESS}::test_a_transaction_that_wrote_reads_its_own_writes"],
+    ),
+    Break(
+        "what a transaction reads is stored",
+        "transactions",
+        "may_store=not _in_transaction(),",
+        "may_store=True,",
+        [f"{FRESHNESS}::test_what_a_transaction_without_autocommit_reads_is_not_stored"],
+    ),
+    Break(
+        "a transaction may keep what it makes of products",
+        "transactions",
+        "return None if _in_transaction() else caching.generation(keys.PRODUCT_LIST)",
+        "return caching.generation(keys.PRODUCT_LIST)",
+        [f"{FRESHNESS}::test_a_transaction_keeps_nothing_that_it_makes_of_products"],
+    ),
+    Break(
+        "a view's own lifetime is ignored",
+        "expiry",
+        "lifetimes = [seconds for seconds in (ttl_seconds, settings.CACHE_TTL) if seconds is not None]",
+        "lifetimes = [] if settings.CACHE_TTL is None else [settings.CACHE_TTL]",
+        [f"{VIEW_CACHING}::test_no_lifetime_is_longer_than_cache_ttl"],
+    ),
+    Break(
+        "a view may live longer than CACHE_TTL",
+        "expiry",
+        "ttl_seconds=min(lifetimes, default=None)",
+        "ttl_seconds=ttl_seconds or settings.CACHE_TTL",
+        [f"{VIEW_CACHING}::test_no_lifetime_is_longer_than_cache_ttl"],
+    ),
+    Break(
+        "a database that is down is an error of the server",
+        "outage",
+        "return _database.call(lambda: replicas.on_primary(load))",
+        "return replicas.on_primary(load)",
+        [f"{HTTP_CACHING}::test_a_stale_list_says_how_long_it_has_been_stale"],
+    ),
+]

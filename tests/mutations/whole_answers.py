@@ -1,0 +1,163 @@
+"""Breaks of `cached_response`: what is stored, for whom, and what never is."""
+
+from tests.mutations import Break
+
+AREA = "whole answers"
+VIEW_CACHING = "tests/test_view_caching.py"
+
+BREAKS = [
+    Break(
+        "users share an answer",
+        AREA,
+        '"user": request.user.pk if per_user else None',
+        '"user": None',
+        [f"{VIEW_CACHING}::test_an_entry_of_one_user_is_never_shared"],
+    ),
+    Break(
+        "hosts share an answer",
+        AREA,
+        "{request.scheme}://{request.get_host()}{request.path}",
+        "{request.scheme}://{request.path}",
+        [f"{VIEW_CACHING}::test_an_entry_is_for_one_host_and_scheme_as_answers_hold_links"],
+    ),
+    Break(
+        "schemes share an answer",
+        AREA,
+        "{request.scheme}://{request.get_host()}{request.path}",
+        "{request.get_host()}{request.path}",
+        [f"{VIEW_CACHING}::test_an_entry_is_for_one_host_and_scheme_as_answers_hold_links"],
+    ),
+    Break(
+        "paths share an answer",
+        AREA,
+        "{request.scheme}://{request.get_host()}{request.path}",
+        "{request.scheme}://{request.get_host()}",
+        [f"{VIEW_CACHING}::test_an_entry_is_for_one_path_and_one_normalised_query"],
+    ),
+    Break(
+        "the order of parameters makes a second entry",
+        AREA,
+        "sorted(request.query_params.lists())",
+        "list(request.query_params.lists())",
+        [f"{VIEW_CACHING}::test_an_entry_is_for_one_path_and_one_normalised_query"],
+    ),
+    Break(
+        "of a parameter that is there twice one counts",
+        AREA,
+        "sorted(request.query_params.lists())",
+        "sorted(request.query_params.items())",
+        [f"{VIEW_CACHING}::test_an_entry_is_for_one_path_and_one_normalised_query"],
+    ),
+    Break(
+        "declared headers do not tell answers apart",
+        AREA,
+        '"headers": {name.lower(): request.headers.get(name, "").strip() for name in headers}',
+        '"headers": {}',
+        [f"{VIEW_CACHING}::test_an_entry_varies_on_the_headers_that_the_view_declares"],
+    ),
+    Break(
+        "a signed-in user is answered with what all get",
+        AREA,
+        " and (per_user or not request.user.is_authenticated)",
+        "",
+        [f"{VIEW_CACHING}::test_who_is_signed_in_goes_past_an_entry_that_does_not_vary_on_users"],
+    ),
+    Break(
+        "a POST is answered from the cache",
+        AREA,
+        '        request.method in ("GET", "HEAD")\n        and isinstance',
+        "        isinstance",
+        [f"{VIEW_CACHING}::test_other_methods_and_pages_for_people_go_past_the_cache"],
+    ),
+    Break(
+        "a browser is answered with JSON",
+        AREA,
+        "        and isinstance(request.accepted_renderer, ReadyJSONRenderer)\n",
+        "",
+        [f"{VIEW_CACHING}::test_other_methods_and_pages_for_people_go_past_the_cache"],
+    ),
+    Break(
+        "an error is stored",
+        AREA,
+        "response.status_code != 200\n        or response.cookies",
+        "response.cookies",
+        [f"{VIEW_CACHING}::test_what_is_for_one_request_only_is_not_stored"],
+    ),
+    Break(
+        "a cookie is stored",
+        AREA,
+        "        or response.cookies\n",
+        "",
+        [f"{VIEW_CACHING}::test_what_is_for_one_request_only_is_not_stored"],
+    ),
+    Break(
+        "what looked at the session is stored",
+        AREA,
+        "        or looked_at_session\n",
+        "",
+        [f"{VIEW_CACHING}::test_what_is_for_one_request_only_is_not_stored"],
+    ),
+    Break(
+        "a CSRF token is stored",
+        AREA,
+        '        or request._request.META.get("CSRF_COOKIE_NEEDS_UPDATE")\n',
+        "",
+        [f"{VIEW_CACHING}::test_what_is_for_one_request_only_is_not_stored"],
+    ),
+    Break(
+        "what has a header of its own is stored",
+        AREA,
+        "        or {name.lower() for name in response.headers} - REPEATABLE_HEADERS\n",
+        "",
+        [f"{VIEW_CACHING}::test_what_is_for_one_request_only_is_not_stored"],
+    ),
+    Break(
+        "what varies on more than is declared is stored",
+        AREA,
+        '        or _names(response.get("Vary", "")) - declared\n',
+        "",
+        [f"{VIEW_CACHING}::test_what_is_for_one_request_only_is_not_stored"],
+    ),
+    Break(
+        "what forbids to be stored is stored",
+        AREA,
+        '        or _forbids(response.get("Cache-Control", ""), ttl_seconds)\n',
+        "",
+        [f"{VIEW_CACHING}::test_what_is_for_one_request_only_is_not_stored"],
+    ),
+    Break(
+        "another's answer and cookie is given",
+        AREA,
+        "found.response if found.request is request else view(*args, **kwargs)",
+        "found.response",
+        [f"{VIEW_CACHING}::test_who_waits_for_anothers_answer_does_not_get_its_cookie"],
+    ),
+    Break(
+        "a hit does not vary on users",
+        AREA,
+        "*(USER_HEADERS if USER in vary_on else ())",
+        "",
+        [f"{VIEW_CACHING}::test_an_entry_of_one_user_is_never_shared"],
+    ),
+    Break(
+        "a view hides that its session was looked at",
+        AREA,
+        "session.accessed or was_accessed",
+        "session.accessed",
+        [f"{VIEW_CACHING}::test_the_second_request_is_answered_without_the_view"],
+    ),
+    Break(
+        "a session looked at before the view counts as the view's",
+        AREA,
+        "was_accessed, session.accessed = session.accessed, False",
+        "was_accessed = session.accessed",
+        [f"{VIEW_CACHING}::test_the_second_request_is_answered_without_the_view"],
+    ),
+    Break(
+        "a bad query is cached",
+        AREA,
+        "            check(request.query_params)\n",
+        "",
+        [f"{VIEW_CACHING}::test_a_bad_parameter_stays_a_400_that_names_it"],
+    ),
+]
