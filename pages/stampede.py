@@ -14,11 +14,11 @@ from functools import cache
 from io import BytesIO
 from typing import Any
 
-from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection, connections
 from django.http import HttpRequest
 from django.urls import reverse
 
+from simple_django_redis.handler import Handler
 from store import catalogue, locks
 from store.models import Product
 from store.short_way import ShortWay
@@ -86,7 +86,7 @@ def run(request: HttpRequest) -> Stampede:
 
 @cache
 def _application() -> ShortWay:
-    return ShortWay(WSGIHandler())
+    return ShortWay(Handler())
 
 
 def _get(path: str, environ: dict[str, Any]) -> tuple[int, float]:

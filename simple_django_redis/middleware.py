@@ -8,6 +8,7 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 
+UTF_8 = ("utf-8", "utf8", "us-ascii", "ascii")
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
@@ -62,7 +63,8 @@ class BodyLimitMiddleware:
     """Refuses a body that is longer than BODY_LIMITS allows, ahead of reading any of it.
 
     Django's own limit (DATA_UPLOAD_MAX_MEMORY_SIZE) is for forms; JSON is read by DRF, without one.
-    Of a body without a length (chunked) Django reads nothing, which the answer says: 411.
+    Of a body without a length (chunked) Django reads nothing, which the answer says: 411. Forms and JSON
+    are read in UTF-8; one that is said to be in another charset would be read wrongly: 415.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -77,6 +79,13 @@ class BodyLimitMiddleware:
         if length.isdecimal() and int(length) > limit:
             detail = f"The body has {length} bytes; at most {limit} are taken here."
             return JsonResponse({"detail": detail}, status=413)
+        charset = (request.content_params or {}).get("charset", "utf-8").lower()
+        if (
+            length != "0"
+            and charset not in UTF_8
+            and not (request.content_type or "").startswith("text/")
+        ):
+            return JsonResponse({"detail": "A body has to be in UTF-8."}, status=415)
         return self.get_response(request)
 
     def _limit_bytes(self, path: str) -> int:

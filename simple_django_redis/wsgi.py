@@ -2,15 +2,16 @@
 
 import os
 
-from django.core.wsgi import get_wsgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "simple_django_redis.settings")
 
-django_application = get_wsgi_application()
+django.setup(set_prefix=False)
 
+from simple_django_redis.handler import Handler
 from simple_django_redis.slow_bodies import SlowBodies
 from store.abandoned_statements import limit_statements
 from store.short_way import ShortWay
 
 limit_statements()
-application = ShortWay(SlowBodies(django_application))
+application = ShortWay(SlowBodies(Handler()))

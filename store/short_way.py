@@ -5,6 +5,7 @@ nothing of its middleware is written twice: only what belongs to the one answer 
 unusual about a request, and all that is no hit, goes the long way.
 """
 
+import re
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
@@ -26,10 +27,54 @@ MAX_KINDS = 1000
 LONG_BYTES = 65_536
 JSON = "application/json"
 ACCEPTED = ("*/*", JSON)
-# Who sends one of these may want another answer than the next who asks for the same.
-UNUSUAL = (
-    *("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE"),
-    *("HTTP_RANGE", "HTTP_EXPECT", "HTTP_TRANSFER_ENCODING"),
+# What an answer may depend on; it tells kinds of requests apart. (SERVER_*: where no Host is sent.)
+KEYED = (
+    *("REQUEST_METHOD", "wsgi.url_scheme", "HTTP_HOST", "SERVER_NAME", "SERVER_PORT"),
+    *("HTTP_X_FORWARDED_PROTO", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT"),
+)
+# What is looked at below, or by nothing that answers with a list: neither Django, nor DRF, nor the view.
+# A request that holds any other name goes the long way, as nobody has thought about it yet.
+HARMLESS = (
+    *("CONTENT_LENGTH", "HTTP_ACCEPT_ENCODING", "HTTP_COOKIE"),
+    # The server's own.
+    *("wsgi.errors", "wsgi.version", "wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"),
+    *("wsgi.file_wrapper", "wsgi.input", "wsgi.input_terminated", "wsgi.early_hints"),
+    *("gunicorn.socket", "GATEWAY_INTERFACE", "SERVER_SOFTWARE", "SERVER_PROTOCOL"),
+    *("RAW_URI", "REQUEST_URI", "REMOTE_ADDR", "REMOTE_PORT", "REMOTE_HOST"),
+    # Clients'. The list is the same for everybody, in one language, signed in or not.
+    *(
+        "HTTP_" + name
+        for name in ["USER_AGENT", "CONNECTION", "KEEP_ALIVE", "TE", "REFERER", "ORIGIN", "DNT"]
+    ),
+    *("HTTP_ACCEPT_LANGUAGE", "HTTP_ACCEPT_CHARSET", "HTTP_AUTHORIZATION", "HTTP_FROM"),
+    *("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PRIORITY", "HTTP_UPGRADE_INSECURE_REQUESTS"),
+    *("HTTP_X_REQUESTED_WITH", "HTTP_X_CSRFTOKEN", "HTTP_SAVE_DATA", "HTTP_PURPOSE"),
+    *("HTTP_SEC_FETCH_" + name for name in ("SITE", "MODE", "DEST", "USER", "STORAGE")),
+    *("HTTP_SEC_CH_UA", "HTTP_SEC_CH_UA_MOBILE", "HTTP_SEC_CH_UA_PLATFORM", "HTTP_SEC_PURPOSE"),
+    *("HTTP_SEC_GPC", "HTTP_SEC_CH_PREFERS_COLOR_SCHEME"),
+    # Proxies'. Of these Django reads X-Forwarded-Proto alone, and the store the client's address.
+    *("HTTP_VIA", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_X_CLIENT_IP", "HTTP_TRUE_CLIENT_IP"),
+    *("HTTP_X_FORWARDED_" + name for name in ("FOR", "HOST", "PORT", "SERVER", "SCHEME", "SSL")),
+    *("HTTP_X_SCHEME", "HTTP_X_ORIGINAL_FORWARDED_FOR", "HTTP_X_ORIGINAL_URI", "HTTP_CDN_LOOP"),
+    *("HTTP_X_REQUEST_ID", "HTTP_X_CORRELATION_ID", "HTTP_X_REQUEST_START", "HTTP_X_TRACE_ID"),
+    *("HTTP_TRACEPARENT", "HTTP_TRACESTATE", "HTTP_BAGGAGE", "HTTP_X_CLOUD_TRACE_CONTEXT"),
+    *("HTTP_B3", "HTTP_X_B3_TRACEID", "HTTP_X_B3_SPANID", "HTTP_X_B3_PARENTSPANID"),
+    *(
+        "HTTP_X_B3_SAMPLED",
+        "HTTP_X_AMZN_TRACE_ID",
+        "HTTP_X_AMZ_CF_ID",
+        "HTTP_X_ENVOY_ATTEMPT_COUNT",
+    ),
+    *("HTTP_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS", "HTTP_X_ENVOY_EXTERNAL_ADDRESS"),
+    *("HTTP_CF_" + name for name in ("RAY", "VISITOR", "CONNECTING_IP", "IPCOUNTRY", "EW_VIA")),
+)
+KNOWN = frozenset((*KEYED, *HARMLESS))
+# Django sends a new cookie in the place of one of its own that is not well-formed.
+WELL_FORMED_COOKIES = re.compile(
+    r"""(?: (?: sessionid=[0-9a-z]{32} | csrftoken=(?:[0-9A-Za-z]{32}){1,2}
+              | (?!sessionid\b|csrftoken\b) [A-Za-z0-9_.-]+=[^\s;",]* )
+            (?: ;[ ] | $ ) )+""",
+    re.VERBOSE,
 )
 OF_ONE_ANSWER = {
     *("age", "cache-status", "content-encoding", "content-length", "etag", "server-timing"),
@@ -126,21 +171,12 @@ class ShortWay:
 
 def _name_of_kind(environ: dict[str, Any]) -> Hashable:
     """Return what tells kinds of requests apart; None for one that has to go the long way."""
-    accept = environ.get("HTTP_ACCEPT", "*/*")
     if (
-        environ["REQUEST_METHOD"] not in ("GET", "HEAD")
-        or accept not in ACCEPTED
+        not environ.keys() <= KNOWN
+        or environ["REQUEST_METHOD"] not in ("GET", "HEAD")
+        or environ.get("HTTP_ACCEPT", "*/*") not in ACCEPTED
         or environ.get("CONTENT_LENGTH") not in (None, "", "0")
-        or any(name in environ for name in UNUSUAL)
+        or not WELL_FORMED_COOKIES.fullmatch(environ.get("HTTP_COOKIE", "none="))
     ):
         return None
-    return (
-        environ["REQUEST_METHOD"],
-        environ["wsgi.url_scheme"],
-        environ.get("HTTP_HOST"),
-        environ.get("HTTP_X_FORWARDED_PROTO"),
-        environ.get("SCRIPT_NAME"),
-        environ["PATH_INFO"],
-        environ["QUERY_STRING"],
-        accept,
-    )
+    return tuple(map(environ.get, KEYED))

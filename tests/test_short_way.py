@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -16,10 +17,10 @@ import httpx
 import orjson
 import pytest
 import requests
-from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory
 from redis.exceptions import RedisError
 
+from simple_django_redis.handler import Handler
 from store import caching, catalogue, gzipping, short_way
 from store.caching import process_cache
 from store.models import Product
@@ -39,7 +40,7 @@ class Site:
     """Django, and the short way in front of it; counts what reached Django."""
 
     reached_django: int = 0
-    django: WSGIHandler = field(default_factory=WSGIHandler)
+    django: Handler = field(default_factory=Handler)
 
     def __post_init__(self) -> None:
         self.short = ShortWay(self._counting)
@@ -53,7 +54,8 @@ class Site:
         asked = RequestFactory()._base_environ(
             PATH_INFO=path, QUERY_STRING=query, REQUEST_METHOD=method, **environ
         )
-        del asked["HTTP_COOKIE"]
+        if not asked["HTTP_COOKIE"]:
+            del asked["HTTP_COOKIE"]
         started: list[Any] = []
         body = application(asked, lambda *arguments: started.extend(arguments))
         parts = list(body)
@@ -126,7 +128,7 @@ def assert_same(short: Reply, long: Reply) -> None:
         {"HTTP_ACCEPT": "*/*"},
         {"HTTP_HOST": "localhost"},
         {"wsgi.url_scheme": "https", "SERVER_PORT": "443"},
-        {"HTTP_COOKIE": "sessionid=x; csrftoken=y"},
+        {"HTTP_COOKIE": f"sessionid={'x1' * 16}; csrftoken={'Y2' * 16}; django_language=fa"},
         {"HTTP_AUTHORIZATION": "Basic eDp5"},
         {"HTTP_ORIGIN": "https://elsewhere.example"},
         {"CONTENT_LENGTH": "0"},
@@ -161,6 +163,11 @@ def test_a_hit_is_answered_ahead_of_django_as_django_would(site, request_, metho
         {"method": "POST"},
         {"method": "OPTIONS"},
         {"CONTENT_LENGTH": "2"},
+        {"CONTENT_TYPE": "text/plain; charset=cp037"},
+        {"HTTP_COOKIE": "csrftoken=of-no-use"},
+        {"HTTP_COOKIE": "sessionid=x"},
+        {"HTTP_COOKIE": 'a=1; csrftoken="of-no-use"'},
+        {"SCRIPT_URL": "/store/cached/"},
     ],
     ids=str,
 )
@@ -172,6 +179,154 @@ def test_whatever_is_no_plain_hit_goes_the_long_way(site, request_):
         assert site.reached_django == 1
     long = site.ask(site.django, **request_)
     assert (short.status, set(short.headers)) == (long.status, set(long.headers))
+
+
+NAMES_TEXT = """
+CONTENT_TYPE SCRIPT_URL REDIRECT_URL HTTPS REMOTE_USER PATH_TRANSLATED AUTH_TYPE SERVER_SOFTWARE
+SERVER_PROTOCOL REMOTE_ADDR REMOTE_PORT REMOTE_HOST RAW_URI REQUEST_URI wsgi.early_hints gunicorn.socket
+Accept-Charset Accept-Datetime Accept-Encoding Accept-Language Accept-Patch Alt-Used Authorization
+Baggage B3 Cache-Control CDN-Loop CF-Connecting-IP CF-IPCountry CF-Ray CF-Visitor Connection
+Content-Encoding Content-Language Cookie Date Depth DNT Expect Forwarded From Front-End-Https Host
+HTTP2-Settings If-Match If-Modified-Since If-None-Match If-Range If-Unmodified-Since Keep-Alive
+Last-Event-ID Max-Forwards Origin Pragma Prefer Priority Proxy Proxy-Authorization Purpose Range Referer
+Save-Data Sec-CH-UA Sec-CH-UA-Mobile Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-GPC
+TE Traceparent Tracestate Trailer Transfer-Encoding True-Client-IP Upgrade Upgrade-Insecure-Requests
+User-Agent Via X-Amzn-Trace-Id X-Client-IP X-CSRFToken X-Forwarded-For X-Forwarded-Host X-Forwarded-Port
+X-Forwarded-Prefix X-Forwarded-Proto X-Forwarded-Scheme X-Forwarded-Ssl X-HTTP-Method-Override
+X-Method-Override X-Original-URL X-Real-IP X-Request-ID X-Requested-With X-Rewrite-URL X-Script-Name
+X-Unknown-To-All"""
+NAMES = [
+    name if "_" in name or "." in name else "HTTP_" + name.upper().replace("-", "_")
+    for name in NAMES_TEXT.split()
+]
+VALUES = {
+    *("1", "0", "fa", "zip", "https", "on", "no-cache", "*", '"x"', "/store/", "\xff\x00", "5, 6"),
+    *("gzip", "gzip;q=0", "bytes=0-1", "DELETE", "evil.example", "127.0.0.1", "::1", "a=b; c=d"),
+    *("text/plain; charset=cp037", "text/plain; charset=zip", "application/json; charset=utf-16"),
+    *("sessionid=x", "csrftoken=y", "has_written=1", "Basic eDp5", "Wed, 21 Oct 2099 07:28:00 GMT"),
+    *("application/json", "text/html", "application/json; indent=4", f"csrftoken={'a' * 32}", ""),
+}
+QUERIES = {
+    *(
+        "",
+        "limit=1",
+        "limit=1&limit=2",
+        "%6cimit=1",
+        "search=%ff",
+        "search=%FE&a",
+        "format=json",
+        "?",
+    ),
+    *(
+        "limit=%DB%B1",
+        "limit=1;offset=1",
+        "ordering=-price",
+        "search=book\xc3\xa9",
+        "x=1" + "&x" * 50,
+    ),
+}
+
+
+def what_matters(reply: Reply) -> tuple[Any, ...]:
+    """Return what one request's answer has in common with that of the next one like it."""
+    told = {"Vary", "Content-Type", "Cache-Control", "Location", "Set-Cookie", "Allow"}
+    body = reply.body
+    if reply.headers.get("Content-Encoding") == "gzip" and body:
+        body = gzip.decompress(body)
+    if body and reply.headers.get("Content-Type") == "application/json":
+        body = json.loads(body).get("results", body)
+    else:
+        body = b""  # A page has a token of its own.
+    status = reply.status.replace("201 Created", "200 OK")
+    headers = {name: value for name, value in reply.headers.items() if name in told}
+    return status, re.sub(r"expires=[^;]*;", "", str(headers)), body
+
+
+def assert_both_ways_say_the_same(site: Site, path: str, **changed: str) -> None:
+    for _ in range(2):  # The second may be answered from what was noted of the first.
+        for one in (changed, {}):
+            found = [site.ask(way, path, **one) for way in (site.short, site.django)]
+            assert what_matters(found[0]) == what_matters(found[1]), (path, one, changed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_header_and_no_name_of_the_environment_decides_what_others_get(site, name):
+    site.prepare()
+    for value in ("text/plain; charset=cp037", "1"):
+        assert_both_ways_say_the_same(site, f"{PATH}?limit=1", **{name: value})
+
+
+def test_requests_that_chance_changes_get_what_django_says(site):
+    seed = random.randrange(10**6)
+    print(f"{seed = }")  # noqa: T201 (pytest shows it if the test fails)
+    chance = random.Random(seed)
+    site.prepare()
+    for _ in range(150):
+        query = chance.choice(sorted(QUERIES))
+        names = chance.sample(NAMES, chance.randrange(4))
+        changed = {name: chance.choice(sorted(VALUES)) for name in names}
+        method = chance.choice(["GET", "GET", "HEAD"])
+        assert_both_ways_say_the_same(site, f"{PATH}?{query}", method=method, **changed)
+
+
+@pytest.mark.parametrize("charset", ["cp037", "zip", "utf-16", "idna", "undefined", "\xff"])
+def test_a_query_is_read_in_utf_8_whatever_a_client_says(site, charset):
+    Product.objects.create(name="\u06a9\u062a\u0627\u0628", price=1)
+    said = {"CONTENT_TYPE": f"text/plain; charset={charset}"}
+    for path in (PATH, "/store/", "/store/products/"):
+        found = site.ask(site.short, f"{path}?search=%DA%A9%D8%AA%D8%A7%D8%A8", **said)
+        assert len(found.json["results"]) == 1
+    assert site.ask(site.short, "/nowhere/?a=1", **said).status.startswith("404")
+
+
+@pytest.mark.parametrize("charset", ["cp037", "zip", "latin-1"])
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_body_in_another_charset_is_refused(site, charset, kind):
+    said = {"CONTENT_TYPE": f"{kind}; charset={charset}", "CONTENT_LENGTH": "3"}
+    answer = site.ask(site.short, "/store/products/", "POST", **said)
+    assert answer.status.startswith("415")
+    assert answer.json == {"detail": "A body has to be in UTF-8."}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"User-Agent": "curl/7.88.1", "Accept": "*/*"},
+        {"User-Agent": "requests", "Connection": "keep-alive", "Accept-Encoding": "gzip, deflate"},
+        {
+            "Connection": "keep-alive",
+            "sec-ch-ua": '"Chromium";v="140"',
+            "sec-ch-ua-mobile": "?0",
+            "sec-ch-ua-platform": '"Linux"',
+            "User-Agent": "Mozilla/5.0",
+            "Accept": "*/*",
+            "Sec-Fetch-Site": "same-origin",
+            "Sec-Fetch-Mode": "cors",
+            "Sec-Fetch-Dest": "empty",
+            "Referer": "http://testserver/",
+            "Accept-Language": "en-GB",
+            "Cookie": "a=b",
+        },
+        {"X-Real-IP": "1.2.3.4", "X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "http"},
+        {
+            "X-Request-ID": "1",
+            "X-Real-IP": "1.2.3.4",
+            "X-Forwarded-For": "1.2.3.4",
+            "X-Forwarded-Host": "shop",
+            "X-Forwarded-Port": "80",
+            "X-Forwarded-Proto": "http",
+            "X-Forwarded-Scheme": "http",
+            "X-Scheme": "http",
+        },
+        {"CF-Ray": "1", "CF-Visitor": "{}", "CF-IPCountry": "DE", "CDN-Loop": "cloudflare"},
+        {"X-Amzn-Trace-Id": "Root=1", "X-Forwarded-Port": "443", "Via": "1.1 proxy"},
+    ],
+    ids=["curl", "requests", "chromium", "nginx", "ingress-nginx", "cloudflare", "amazon"],
+)
+def test_what_common_clients_and_proxies_send_keeps_nobody_from_the_short_way(site, headers):
+    asked = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in headers.items()}
+    site.prepare(**asked)
+    assert_both_ways_say_the_same(site, PATH, **asked)
 
 
 @pytest.mark.parametrize(
@@ -363,8 +518,11 @@ def gzipping_store(open_store, demo_books) -> StoreProcess:
 
 def test_real_clients_read_it(gzipping_store, demo_books, tmp_path):
     url = f"http://127.0.0.1:{gzipping_store.port}{PATH}"
-    assert len(requests.get(url, timeout=30).json()["results"]) == demo_books
-    assert len(httpx.get(url, timeout=30).json()["results"]) == demo_books
+    for client in (requests, httpx):
+        client.get(url, timeout=30)  # Django answers the first of a kind.
+        answer = client.get(url, timeout=30)
+        assert len(answer.json()["results"]) == demo_books
+        assert answer.headers["Content-Encoding"] == "gzip"  # It came the short way.
     body = gzipping_store.get(PATH, {"Accept-Encoding": "gzip"}).body
     (tmp_path / "list.gz").write_bytes(body)
     subprocess.run(["gzip", "-t", tmp_path / "list.gz"], check=True)
