@@ -89,5 +89,6 @@ class BodyLimitMiddleware:
         return self.get_response(request)
 
     def _limit_bytes(self, path: str) -> int:
-        """Return the limit of the longest prefix of `path`; every path begins with "/"."""
-        return settings.BODY_LIMITS[max(filter(path.startswith, settings.BODY_LIMITS), key=len)]
+        """Return the limit of the longest prefix of `path`."""
+        found = filter(path.startswith, settings.BODY_LIMITS)
+        return settings.BODY_LIMITS[max(found, key=len, default="/")]

@@ -43,6 +43,7 @@ class Server:
 
     address = "127.0.0.1"
     port: int
+    demo_cookie = ""  # of a demo whose printed address has been opened
 
     @property
     def url(self) -> str:
@@ -84,7 +85,7 @@ class StoreProcess(Server):
             environment.pop("MYSQL_TIMEOUT_SECONDS", None)
         environment |= variables
         if "MYSQL_HOST" in environment and "MYSQL_NAME" not in variables:
-            environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
+            environment["MYSQL_NAME"] = str(connection.settings_dict["NAME"])
         with log.open("wb") as output:
             self.process = preloaded.start(command, environment, output)
 
@@ -122,7 +123,7 @@ class WorkerProcess:
         self.log = log
         environment = {**os.environ, **variables}
         if "MYSQL_HOST" in environment:
-            environment["MYSQL_NAME"] = connection.settings_dict["NAME"]
+            environment["MYSQL_NAME"] = str(connection.settings_dict["NAME"])
         with log.open("wb") as output:
             command = ["manage.py", "rqworker", *arguments]
             self.process = preloaded.start(command, environment, output, new_session=True)
