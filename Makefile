@@ -8,7 +8,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 .PHONY: run
-run: setup ## Open the store on http://127.0.0.1:8000 (PORT=8001 for another port)
+run: setup ## Open the store and print its address (PORT=8001 for another port than 8000)
 	@export RUN_WORKER=$${RUN_WORKER:-on}; $(PYTHON_IN_VENV) manage.py prepare && exec .venv/bin/gunicorn simple_django_redis.wsgi
 
 .PHONY: setup

@@ -33,12 +33,15 @@ import prometheus_client.values
 from django.conf import settings
 from prometheus_client.multiprocess import mark_process_dead
 
-from simple_django_redis import companion, draining, embedded
+from simple_django_redis import companion, demo_token, draining, embedded
 from simple_django_redis.startup import start_embedded_redis
 
 prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(
     lambda: slot_of_this_process["slot"]
 )
+
+if not demo_token.value:  # A reload reads this file again, too.
+    demo_token.make()
 
 # Wrong settings end the start here, with one line, instead of in every worker for ever.
 start_embedded_redis()
@@ -113,13 +116,17 @@ def when_ready(_server: Any) -> None:
         companion.worker.start(
             {name: os.environ[name] for name in os.environ if name not in metrics}
         )
-    if settings.BIND_ADDRESS != "127.0.0.1":
+    if settings.BIND_ADDRESS != "127.0.0.1" and not settings.DEMO:
         return  # Not where people open it: a proxy or a container's published port is.
     url = f"http://{bind}"
+    secret = (
+        f"demo/{demo_token.value}/   opens all of it to you, and to who else has this address\n  "
+    )
+    opened = f"{secret}{url}/" if settings.DEMO else ""
     print(
         f"""
 The store is open (Ctrl-C closes it):
-  {url}/                watch the cache work
+  {url}/{opened}                watch the cache work
   {url}/store/          products, read from the database every time
   {url}/store/cached/   the same, from the cache
   {url}/store/products/ one by one, to read and change

@@ -1,22 +1,21 @@
 """Who may do what on the pages: staff what their permissions say, in the demo everybody everything.
 
-The demo is the embedded default on this machine and nothing else: no variable turns it on.
+The demo is the embedded default on this machine and nothing else: no variable turns it on. Its powers are
+whose browser has opened the address that the start has printed (simple_django_redis/demo_token.py).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 
-from store.proxies import is_forwarded
+from simple_django_redis import demo_token
 
 T = TypeVar("T")
-LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,7 @@ class Powers:
     """What one visitor may do and see."""
 
     demo: bool  # also what takes the whole store down for a moment
+    may_open_demo: bool  # all of it, by the address that the start has printed
     change_prices: bool
     handle_cache: bool  # see what is in Redis, make the cache forget
     run_jobs: bool
@@ -32,12 +32,15 @@ class Powers:
 def powers_of(request: HttpRequest) -> Powers:
     """Return what the visitor may do; without the demo it takes the permissions of staff."""
     if is_demo(request):
-        return Powers(demo=True, change_prices=True, handle_cache=True, run_jobs=True)
+        return Powers(
+            demo=True, may_open_demo=False, change_prices=True, handle_cache=True, run_jobs=True
+        )
     user = request.user
     is_staff = user.is_active and user.is_staff
     may_change = is_staff and user.has_perm("store.change_product")
     return Powers(
         demo=False,
+        may_open_demo=settings.DEMO,
         change_prices=may_change,
         handle_cache=is_staff,
         run_jobs=may_change and user.has_perm("store.add_product"),
@@ -45,26 +48,11 @@ def powers_of(request: HttpRequest) -> Powers:
 
 
 def is_demo(request: HttpRequest) -> bool:
-    """Say whether this is the embedded default (settings.DEMO), asked by its own machine, directly.
+    """Say whether this is the embedded default (settings.DEMO), asked by who has its address.
 
-    That is looked at on each request, too, as gunicorn can be told to listen elsewhere, and a proxy of
-    this machine would make everybody a local client. One that says nothing of itself at least speaks
-    HTTP/1.0, as nginx does unless it is told otherwise; no browser does.
+    Where a request comes from shows nothing: through a proxy of this machine everybody is a local client.
     """
-    if not settings.DEMO or is_forwarded(request):
-        return False
-    if request.META.get("SERVER_PROTOCOL") == "HTTP/1.0":
-        return False
-    try:
-        client = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:
-        return False
-    name = request.get_host().rpartition(":")[0] if _has_port(request) else request.get_host()
-    return client.is_loopback and name in LOOPBACK_NAMES
-
-
-def _has_port(request: HttpRequest) -> bool:
-    return not request.get_host().endswith("]") and ":" in request.get_host()
+    return settings.DEMO and demo_token.is_with(request)
 
 
 def demo_only(view: Callable[..., T]) -> Callable[..., T]:

@@ -7,6 +7,7 @@ from pages.page import in_their_language
 app_name = "pages"
 urlpatterns = [
     path("", watch.home, name="watch"),
+    path("demo/<str:token>/", watch.open_demo, name="open_demo"),
     path("forget/price/", forget.price, name="change_price"),
     path("forget/cache/", forget.clear, name="clear_cache"),
     path("forget/entry/", forget.expire, name="expire_entry"),

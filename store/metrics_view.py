@@ -34,15 +34,14 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def may_ask(request: HttpRequest) -> bool:
-    """Say whether METRICS_ALLOW names who is asking; whom an unknown proxy speaks for is unknown."""
-    forwarded = is_forwarded(request)
-    named = settings.TRUST_PROXY and request.headers.get("X-Forwarded-For", "").strip()
-    if forwarded and not named:
+    """Say whether METRICS_ALLOW names who is asking; whom a proxy speaks for, known or not, is no matter.
+
+    The addresses that it names are those of scrapers, which ask each process directly.
+    """
+    if is_forwarded(request):
         return False
     try:
         client = ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:
-        return False
-    if forwarded and client.is_loopback:  # One proxy of this host behind another.
         return False
     return any(client in network for network in settings.METRICS_ALLOW)

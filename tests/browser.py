@@ -4,6 +4,7 @@ Chromium is the one on the PATH. What it starts and asks for of its own accord i
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urljoin
@@ -44,7 +45,16 @@ def open_demo(**variables: str) -> StoreProcess:
     preloaded.run(["manage.py", "prepare"], environment).check_returncode()
     store = StoreProcess(var_dir / "store.log", (), environment, inherit=False)
     store.wait_until_open()
+    opened = store.get(printed_address(store).removeprefix(store.url))
+    store.demo_cookie = opened.headers["Set-Cookie"].partition(";")[0]
     return store
+
+
+def printed_address(store: StoreProcess) -> str:
+    """Return the address that the start of a demo asks to open."""
+    found = re.search(r"(http://\S+/demo/[\w-]+/)\s", store.log.read_text())
+    assert found, store.log.read_text()
+    return found[1]
 
 
 def follow(target: Locator) -> None:
@@ -76,9 +86,11 @@ def chromium() -> Iterator[Browser]:
 class Visit:
     """One visitor's look at the store; `page` is Playwright's, `complaints` what the console said."""
 
-    def __init__(self, context: BrowserContext, url: str) -> None:
-        self.url = url
+    def __init__(self, context: BrowserContext, store: StoreProcess) -> None:
+        self.url = store.url
         self.context = context
+        name, _, value = store.demo_cookie.partition("=")
+        context.add_cookies([{"name": name, "value": value, "url": store.url}])
         self.complaints: list[str] = []
         self.page: Page = context.new_page()
         self.page.set_default_timeout(SLOW_MS)

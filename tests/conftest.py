@@ -181,7 +181,7 @@ def visit(chromium: Browser, demo_store: StoreProcess) -> Iterator[Callable[...,
 
     def begin(**options: Any) -> browser.Visit:
         options = {"viewport": browser.DESKTOP, "locale": "en-GB", **options}
-        visits.append(browser.Visit(chromium.new_context(**options), demo_store.url))
+        visits.append(browser.Visit(chromium.new_context(**options), demo_store))
         return visits[-1]
 
     yield begin

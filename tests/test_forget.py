@@ -11,6 +11,7 @@ from django.test import Client
 from redis import Redis
 
 from pages import outages
+from simple_django_redis import demo_token
 from store import keys, locks
 from store.models import Product
 from tests.servers import free_port
@@ -23,10 +24,13 @@ ENTRY = f"{settings.PROJECT_NAME}:1:product"
 
 
 @pytest.fixture
-def demo_client(settings) -> Client:
+def demo_client(settings, monkeypatch) -> Client:
     """A visitor of the demo, whatever servers the suite runs on."""
     settings.DEMO = True
-    return Client(SERVER_NAME="127.0.0.1")
+    monkeypatch.setattr(demo_token, "value", "right")
+    client = Client(SERVER_NAME="127.0.0.1")
+    client.get("/demo/right/")
+    return client
 
 
 @pytest.fixture

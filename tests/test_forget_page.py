@@ -286,7 +286,7 @@ def impatient(chromium: Browser) -> Iterator[tuple[StoreProcess, Page]]:
     """A demo whose processes soon know that Redis is gone, and its first page."""
     store = browser.open_demo(CACHE_BUDGET_SECONDS="3")
     try:
-        visit = browser.Visit(chromium.new_context(locale="en-GB"), store.url)
+        visit = browser.Visit(chromium.new_context(locale="en-GB"), store)
         visit.context.add_init_script(REMEMBER)
         page = visit.open("/")
         expect(page.get_by_text("Live events: connected")).to_be_visible()
@@ -394,7 +394,7 @@ def test_a_product_with_a_long_name_leaves_the_page_as_wide_as_the_screen(visit)
 def test_live_events_come_back_after_a_restart_of_the_store(chromium: Browser):
     store = browser.open_demo()
     try:
-        visit = browser.Visit(chromium.new_context(locale="en-GB"), store.url)
+        visit = browser.Visit(chromium.new_context(locale="en-GB"), store)
         page = visit.open("/")
         expect(page.get_by_text("Live events: connected")).to_be_visible()
         store.close()

@@ -3,8 +3,9 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ from django.test import Client
 from playwright.sync_api import Locator, Page, Route, expect
 
 from pages.jobs import SAMPLE_FIRST_ID, SAMPLE_ROWS
+from simple_django_redis import demo_token
 from store import demo, product_csv
 from store.models import Product, Transfer
 from tests.processes import StoreProcess
@@ -23,7 +25,6 @@ from tests.visitors import CSRF_TOKEN
 from tests.waiting import wait_for
 
 IMPORTS, EXPORTS = "/jobs/imports/", "/jobs/exports/"
-LOCAL = {"SERVER_NAME": "localhost"}
 engines = pytest.mark.engines
 with_database = pytest.mark.django_db(transaction=True)
 FIRST_ID = 2_000_000
@@ -269,8 +270,17 @@ def may_nothing(client: Client) -> bool:
 
 
 @pytest.fixture
-def in_the_demo(settings) -> None:
+def in_the_demo(settings, monkeypatch) -> Callable[..., Client]:
+    """Make clients that have opened the address which the demo's start has printed."""
     settings.DEMO = True
+    monkeypatch.setattr(demo_token, "value", "right")
+
+    def make(**options: Any) -> Client:
+        client = Client(**options)
+        client.cookies[demo_token.cookie_name()] = "right"
+        return client
+
+    return make
 
 
 @engines
@@ -334,7 +344,7 @@ def test_superusers_find_the_queues_dashboard(admin_client):
 @engines
 @with_database
 def test_in_the_demo_strangers_may_but_not_by_the_api(in_the_demo, queue_server):
-    client = Client(**LOCAL)
+    client = in_the_demo()
     assert upload(client).status_code == 202
     assert client.post(EXPORTS).status_code == 202
     assert upload(client, "/store/imports/").status_code == 403
@@ -344,15 +354,15 @@ def test_in_the_demo_strangers_may_but_not_by_the_api(in_the_demo, queue_server)
 @engines
 @with_database
 def test_what_is_wrong_with_a_file_is_said_in_the_visitors_language(in_the_demo):
-    client = Client(**LOCAL, headers={"Accept-Language": "fa"})
+    client = in_the_demo(headers={"Accept-Language": "fa"})
     empty = SimpleUploadedFile("products.csv", b"", "text/csv")
     assert client.post(IMPORTS, {"file": empty}).json() == {"file": ["فایل ارسال شده خالی است."]}
 
 
 @engines
 @with_database
-def test_in_the_demo_others_than_this_machine_may_nothing(in_the_demo):
-    assert may_nothing(Client(**LOCAL, REMOTE_ADDR="192.0.2.7"))
+def test_in_the_demo_who_has_not_its_address_may_nothing(in_the_demo):
+    assert may_nothing(Client(SERVER_NAME="localhost"))
 
 
 @engines
@@ -361,7 +371,7 @@ def test_in_the_demo_others_than_this_machine_may_nothing(in_the_demo):
 def test_in_the_demo_other_sites_cannot_have_a_visitors_browser_do_it(
     in_the_demo, queue_server, books, path
 ):
-    client = Client(enforce_csrf_checks=True, **LOCAL)
+    client = in_the_demo(enforce_csrf_checks=True)
     assert upload(client, path).status_code == 403
     assert Product.objects.count() == len(books)
     assert not Transfer.objects.exists()
@@ -388,7 +398,7 @@ def test_the_demos_books_are_brought_back_nowhere_else(editor, client, books):
 @engines
 @with_database
 def test_the_demos_books_come_back_as_they_were_and_lists_know_it(in_the_demo, books):
-    client = Client(**LOCAL)
+    client = in_the_demo()
     client.get("/store/cached/")
     assert client.get("/jobs/bring-back/").status_code == 405
     answer = client.post("/jobs/bring-back/")

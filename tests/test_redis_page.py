@@ -128,7 +128,7 @@ def own_demo() -> Iterator[StoreProcess]:
 def test_while_redis_hangs_it_says_so_and_comes_back_by_itself(own_demo, chromium):
     children = psutil.Process(own_demo.process.pid).children(recursive=True)
     (server,) = [child for child in children if "valkey" in child.name()]
-    one = browser.Visit(chromium.new_context(locale="en-GB"), own_demo.url)
+    one = browser.Visit(chromium.new_context(locale="en-GB"), own_demo)
     page = one.open("/redis/")
     status = page.get_by_role("status")
     server.suspend()

@@ -116,7 +116,7 @@ def test_what_the_api_refuses_is_said_in_persian(chromium):
         closing(open_demo(THROTTLE_WRITES="1/hour")) as store,
         chromium.new_context(locale="fa-IR") as context,
     ):
-        page = Visit(context, store.url).open("/shop/1/")
+        page = Visit(context, store).open("/shop/1/")
         page.get_by_role("button", name="افزودن به سبد خرید").click()
         expect(page.get_by_text("در سبد خرید شما")).to_be_visible()
         page.get_by_role("button", name="تغییر تعداد").click()

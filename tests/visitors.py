@@ -80,7 +80,7 @@ def press(
 ) -> Answer:
     """Post a form as a page's script does; `headers` come on top, with _ for -; None takes one away."""
     sent: dict[str, str | None] = {
-        "Cookie": f"csrftoken={CSRF_TOKEN}",
+        "Cookie": f"csrftoken={CSRF_TOKEN}; {store.demo_cookie}",
         "X-CSRFToken": CSRF_TOKEN,
         "Accept": "application/json",
         "Content-Type": "application/x-www-form-urlencoded",

@@ -247,12 +247,11 @@ def test_with_no_host_ready_what_is_cached_is_still_served(fleet):
             time.sleep(0.05)
 
 
-def test_the_store_knows_its_visitors_through_the_balancer(fleet):
-    fleet.ensure(METRICS_ALLOW=f"{fleet.network.prefix}.1/32")
-    assert fleet.balancer.get("/metrics").status == 200
-    fleet.ensure(METRICS_ALLOW=f"{fleet.balancer.address}/32")
-    claimed = {"X-Forwarded-For": fleet.balancer.address}
-    assert fleet.balancer.get("/metrics", claimed).status == 403
+def test_metrics_are_for_who_asks_a_host_directly(fleet):
+    fleet.ensure(METRICS_ALLOW=f"{fleet.network.prefix}.0/24")
+    assert fleet.webs[0].get("/metrics").status == 200
+    for claimed in ({}, {"X-Forwarded-For": fleet.balancer.address}):
+        assert fleet.balancer.get("/metrics", claimed).status == 403
 
 
 def test_events_pass_the_balancer_as_they_happen(fleet, editor):
