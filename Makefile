@@ -63,7 +63,7 @@ bench-lag: setup-dev ## Measure for how long a copy in another process may be ol
 
 .PHONY: test
 test: setup-dev ## Run the tests on MariaDB and Redis, and what engines may differ in on the embedded default
-	@bin/test-servers wrk chromium xgettext:gettext
+	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
 	@bin/test
 
 .PHONY: test-coverage
@@ -82,12 +82,12 @@ mutate: setup-dev ## Break the cache in one place after the other, and see that 
 
 .PHONY: test-stress
 test-stress: setup-dev ## Run the tests ROUNDS=10 times in random order beside LOOPS=4 busy loops
-	@bin/test-servers wrk chromium xgettext:gettext
+	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
 	@bin/test-stress --rounds $(or $(ROUNDS),10) --loops $(or $(LOOPS),4)
 
 .PHONY: test-matrix
 test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MySQL and Redis
-	@bin/test-servers wrk chromium xgettext:gettext
+	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
 	@bin/test-matrix
 
 .PHONY: test-scale
