@@ -26,6 +26,7 @@ from store.breaker import Unavailable
 from store.caching import Outcome
 from store.catalogue import ProductList, ProductQuery
 from store.models import Product
+from store.product_rules import plain_digits
 from store.serializers import ProductQuerySerializer
 from store.visitors import count_look, visitor_of
 
@@ -143,10 +144,7 @@ def asked_of(parameters: Mapping[str, str]) -> Asked:
 def _plain(values: Mapping[str, str]) -> dict[str, str]:
     """Return the values with numbers in the digits that the API takes; keyboards have others, too."""
     return {
-        name: value
-        if name == "search"
-        else "".join(str(int(one)) if one.isdecimal() else one for one in value)
-        for name, value in values.items()
+        name: value if name == "search" else plain_digits(value) for name, value in values.items()
     }
 
 

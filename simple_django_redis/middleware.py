@@ -1,12 +1,15 @@
 """What has to be right about every request and answer, whatever the store does with it."""
 
+import json
 import re
 from collections.abc import Callable
 
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponsePermanentRedirect, JsonResponse
 from django.http.response import HttpResponseBase, StreamingHttpResponse
+from django.middleware.common import CommonMiddleware
+from django.utils.http import escape_leading_slashes
 
 UTF_8 = ("utf-8", "utf8", "us-ascii", "ascii")
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -32,6 +35,28 @@ class HeadMiddleware:
         if response.status_code == 304:
             del response.headers["Content-Length"]
         return response
+
+
+class SlashMiddleware(CommonMiddleware):
+    """Django's, but what is not a GET keeps its method and body on the way to the address with "/".
+
+    308 (RFC 9110, 15.4.9) has clients send it again as it was, where 301 makes a GET of it. The location
+    is a path, so that it does not depend on what a proxy makes of the host.
+    """
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        is_read = request.method in ("GET", "HEAD")
+        if response.status_code == 404 and not is_read and self.should_redirect_with_slash(request):
+            location = escape_leading_slashes(request.get_full_path(force_append_slash=True))
+            return HttpResponsePermanentRedirect(
+                location,
+                preserve_request=True,
+                content=json.dumps({"detail": f"The address ends in a slash: {location}"}),
+                content_type="application/json",
+            )
+        return super().process_response(request, response)
 
 
 class TrustedProxyMiddleware:

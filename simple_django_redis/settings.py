@@ -167,7 +167,7 @@ MIDDLEWARE = [
     "store.own_writes.OwnWritesMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "simple_django_redis.middleware.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -211,6 +211,7 @@ REST_FRAMEWORK = {
         "rest_framework.parsers.MultiPartParser",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["store.permissions.StaffWritesElseReadOnly"],
+    "URL_FORMAT_OVERRIDE": None,  # `format` is a parameter that is not known, as any other
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -219,10 +220,12 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "A list of products from the database and from the cache, and what goes with it.",
     "VERSION": "1.0.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,  # An answer has fields that a request may leave out.
     "SWAGGER_UI_DIST": "SIDECAR",  # From this server, not from a CDN.
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "store.schema.say_what_is_always_there",
         "store.schema.add_common_answers",
     ],
 }

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from store import chunks, product_csv, queues, transfers
 from store.chunks import Readable
 from store.models import Chunk, Product, Transfer
-from store.product_csv import Batch, Lines, Malformed
+from store.product_csv import Batch, Lines, Malformed, Utf8
 
 FIELDS = {"name": "name", "desc": "description", "price": "price"}
 
@@ -24,7 +24,7 @@ def receive(file: Readable, *, all_or_nothing: bool = False) -> Transfer:
         Transfer.Kind.IMPORT, Transfer.State.RECEIVING, all_or_nothing=all_or_nothing
     )
     try:
-        transfer.size_bytes = chunks.store(transfer, file)
+        transfer.size_bytes = chunks.store(transfer, Utf8(file))
         transfer.state = Transfer.State.WAITING
         transfer.save()
         transfers.enqueue(transfer)
@@ -66,7 +66,7 @@ def rejected_rows(transfer: Transfer) -> Iterator[bytes]:
     try:
         columns = product_csv.read_header(Lines(chunks.read_stored(transfer, 0)))
     except Malformed:  # No row of it was looked at.
-        columns = []
+        columns = product_csv.Columns([])
     yield product_csv.write([["line", "reason", *columns]])
     yield from chunks.read(transfer, Chunk.Content.REJECTED)
 

@@ -6,9 +6,9 @@ from django.db import models
 from store import events
 
 MAX_PRICE = 2**31 - 1  # What an integer column holds on every database.
-MAX_ID = (
-    2**53 - 1
-)  # What JavaScript reads exactly; leaves room for the ids that follow the highest.
+# The highest id that a file may bring along: JavaScript counts to twice that, so that the ids that the
+# database gives to later products are exact there, too.
+MAX_ID = 2**52 - 1
 
 
 class Product(models.Model):

@@ -1,24 +1,29 @@
 """Products as CSV: what a file must look like, row by row, and what is wrong with a row.
 
-UTF-8 (a byte order mark is skipped), any line ends, a header with `id` and `name` and, if they are to
-be changed, `desc` and `price`. The rules for a product are the API's.
+UTF-8 or, with a byte order mark, UTF-16; any line ends; commas, semicolons or tabs; a header with `id`
+and `name` and, if they are to be changed, `desc` and `price`. The rules for a product are those of all
+doors (product_rules).
 """
 
+import codecs
 import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from store.chunks import Readable
 from store.models import MAX_ID, MAX_PRICE, Product
+from store.product_rules import product_name, whole_number
 
 COLUMNS = ("id", "name", "desc", "price")
 REQUIRED = ("id", "name")
 MAX_LINE_BYTES = 1_000_000
 BATCH_ROWS = 1000
 BATCH_BYTES = 1_000_000
-MAX_NAME_LENGTH = 255
+DELIMITERS = ",;\t"
 csv.field_size_limit(MAX_LINE_BYTES)  # By default 131,072, less than descriptions may have.
 
 
@@ -56,11 +61,49 @@ class Lines:
         return line.decode(errors="surrogateescape")
 
 
-def read_header(lines: Lines) -> list[str]:
+class Columns(list[str]):
+    """The columns of a file in their order, and what is between them.
+
+    Spreadsheets may add columns without a name, and with nothing in them, at the end.
+    """
+
+    def __init__(self, names: Iterable[str], delimiter: str = ",", nameless: int = 0) -> None:
+        super().__init__(names)
+        self.delimiter = delimiter
+        self.nameless = nameless
+
+
+class Utf8:
+    """A file that is read as UTF-8: one in UTF-16, as its mark says, is translated."""
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self._ready = file.read(2)
+        utf_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+        encoding = utf_16.get(self._ready)
+        self._decoder = None
+        if encoding:
+            self._ready = b""
+            # What is not right is found in its row.
+            self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, and fewer only at the end of the file."""
+        while len(self._ready) < size and (body := self._file.read(size)):
+            if self._decoder:
+                body = self._decoder.decode(body).encode(errors="surrogatepass")
+            self._ready += body
+        found, self._ready = self._ready[:size], self._ready[size:]
+        return found
+
+
+def read_header(lines: Lines) -> Columns:
     """Return the columns that the first line of a file names; raises Malformed."""
     try:
         first = next(lines, "").removeprefix("\ufeff")
-        columns = [name.strip().lower() for name in next(_reader([first]), [])]
+        if "\0" in first:
+            raise Malformed('Line 1: this is not UTF-8. Save the file as "CSV UTF-8".')
+        columns = _columns(first)
     except csv.Error as error:
         raise Malformed(f"Line 1: {error}.") from error
     if unknown := [name for name in columns if name not in COLUMNS]:
@@ -73,17 +116,36 @@ def read_header(lines: Lines) -> list[str]:
     return columns
 
 
+def _columns(header: str) -> Columns:
+    """Return the columns by the delimiter with which all are known; else by the comma."""
+    for delimiter in DELIMITERS:
+        with suppress(csv.Error):
+            columns = _columns_by(delimiter, header)
+            if columns and set(columns) <= set(COLUMNS):
+                return columns
+    return _columns_by(",", header)
+
+
+def _columns_by(delimiter: str, header: str) -> Columns:
+    names = [name.strip().lower() for name in next(_reader([header], delimiter), [])]
+    named = names.copy()
+    while named and not named[-1]:
+        named.pop()
+    return Columns(named, delimiter, nameless=len(names) - len(named))
+
+
 def batches(lines: Lines, columns: list[str], line: int) -> Iterator[Batch]:
     """Yield the rows after line number `line` in batches; raises Malformed.
 
     A row that is not right is among the rejected; only a file whose rows cannot be told apart, or have
     no end, is Malformed, once the rows before that place have been yielded.
     """
-    reader, began_at = _reader(lines), lines.position
+    columns = columns if isinstance(columns, Columns) else Columns(columns)
+    reader, began_at = _reader(lines, columns.delimiter), lines.position
     batch, before, read_to = Batch(), 0, began_at
     try:
         for values in reader:
-            if values:  # else an empty line
+            if any(map(str.strip, values)):  # else an empty line, or ",,," as spreadsheets write it
                 batch.rows += 1
                 try:
                     product = product_of(values, columns)
@@ -104,8 +166,10 @@ def batches(lines: Lines, columns: list[str], line: int) -> Iterator[Batch]:
     yield batch
 
 
-def product_of(values: list[str], columns: list[str]) -> Product:
+def product_of(values: list[str], columns: Columns) -> Product:
     """Return the product that a row describes; raises ValueError with the reason if it is not right."""
+    if len(values) == len(columns) + columns.nameless and not any(values[len(columns) :]):
+        values = values[: len(columns)]
     if len(values) != len(columns):
         raise ValueError(f"it has {len(values)} columns, not {len(columns)}")
     row = dict(zip(columns, values, strict=True))
@@ -114,16 +178,13 @@ def product_of(values: list[str], columns: list[str]) -> Product:
             raise ValueError(f"{column} is not UTF-8")
         if "\0" in value:
             raise ValueError(f"{column} has a null character")
-    if not row["name"].strip():
-        raise ValueError("name is empty")
-    if len(row["name"]) > MAX_NAME_LENGTH:
-        raise ValueError(f"name is longer than {MAX_NAME_LENGTH} characters")
+    name = product_name(row["name"])
     price = row.get("price", "").strip()
     return Product(
         pk=_number("id", row["id"].strip(), 1, MAX_ID),
-        name=row["name"],
+        name=name,
         description=row.get("desc", ""),
-        price=_number("price", price, 0, MAX_PRICE) if price else None,
+        price=_price(price) if price else None,
     )
 
 
@@ -146,8 +207,18 @@ def _number(column: str, text: str, lowest: int, highest: int) -> int:
     return int(text)
 
 
-def _reader(lines: Iterable[str]) -> Any:  # csv does not name the type.
-    return csv.reader(lines, strict=True)
+def _price(text: str) -> int:
+    try:
+        price = whole_number(text)
+    except ValueError:
+        price = -1
+    if not 0 <= price <= MAX_PRICE:
+        raise ValueError(f'price "{printable(text)}" is no number from 0 to {MAX_PRICE}')
+    return price
+
+
+def _reader(lines: Iterable[str], delimiter: str) -> Any:  # csv does not name the type.
+    return csv.reader(lines, strict=True, delimiter=delimiter)
 
 
 def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:

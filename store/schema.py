@@ -211,7 +211,34 @@ _INVALID = {
 _RETRY_AFTER = {
     "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds until it may be better."}
 }
+FOR_ALL = "/store/products/"  # what anybody reads
 _UNSAFE = ("post", "put", "patch", "delete")
+
+
+def say_what_is_always_there(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
+    """Mark what every answer has and every import needs, and that reading is for all; another hook.
+
+    drf-spectacular takes from a serializer what a request must have, from a view who may sign in, and of
+    a request that is described by hand nothing.
+    """
+    product = result["components"]["schemas"]["Product"]
+    product["required"] = sorted({*product["required"], "desc", "price"})
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            if method == "get" and path.startswith(FOR_ALL):
+                operation["security"] = [{}]
+            if body := operation.get("requestBody"):
+                needs = (
+                    _resolved(one["schema"], result).get("required")
+                    for one in body["content"].values()
+                )
+                body["required"] = any(needs) or body.get("required", False)
+    return result
+
+
+def _resolved(schema: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").removeprefix("#/components/schemas/")
+    return result["components"]["schemas"][name] if name else schema
 
 
 def add_common_answers(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
@@ -227,7 +254,7 @@ def add_common_answers(result: dict[str, Any], **_context: Any) -> dict[str, Any
 
 def _common_answers(method: str, operation: dict[str, Any]) -> dict[str, Any]:
     found = {
-        "404": _answer("There is no such thing, or no such `format`.", _DETAIL),
+        "404": _answer("There is no such thing.", _DETAIL),
         "406": _answer("No form of the answer that the client accepts.", _DETAIL),
         "503": _answer("The database or Redis is down.", _DETAIL, _RETRY_AFTER),
     }

@@ -11,6 +11,7 @@ from store.basket import Basket, Line, Note
 from store.basket_lines import MAX_QUANTITY
 from store.catalogue import ALL_PRODUCTS, MAX_LIMIT, ORDERINGS, ProductQuery
 from store.models import MAX_PRICE, Product
+from store.product_rules import whole_number
 from store.ranking import DEFAULT_POPULAR, MAX_POPULAR, Popular, Ranked, Recent
 
 MAX_OFFSET = 2**31 - 1
@@ -25,6 +26,16 @@ A_BOOK = {
 }
 
 
+class WholeNumberField(serializers.IntegerField):
+    """A number that a person may have written: as everywhere, by `product_rules.whole_number`."""
+
+    def to_internal_value(self, data: Any) -> int:
+        try:
+            return whole_number(str(data))
+        except ValueError:
+            self.fail("invalid")
+
+
 @extend_schema_serializer(
     examples=[
         OpenApiExample("Book A", A_BOOK, response_only=True),
@@ -37,6 +48,7 @@ class ProductSerializer(serializers.ModelSerializer[Product]):
     """A product as the API shows it; `description` is called `desc` there."""
 
     desc = serializers.CharField(source="description", required=False, allow_blank=True)
+    price = WholeNumberField(required=False, allow_null=True, min_value=0, max_value=MAX_PRICE)
 
     class Meta:
         model = Product
@@ -131,7 +143,7 @@ class BasketSerializer(serializers.Serializer[Basket]):
 class QuantitySerializer(serializers.Serializer[int]):
     """The body of a write to the basket."""
 
-    quantity = PlainIntegerField(min_value=1, max_value=MAX_QUANTITY)
+    quantity = WholeNumberField(min_value=1, max_value=MAX_QUANTITY)
 
     @classmethod
     def parse(cls, body: Any) -> int:

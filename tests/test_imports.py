@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 def uploaded(text: str | bytes, **fields) -> Transfer:
     body = text if isinstance(text, bytes) else text.encode()
     transfer = transfers.create(Transfer.Kind.IMPORT, Transfer.State.WAITING, **fields)
-    transfer.size_bytes = chunks.store(transfer, io.BytesIO(body))
+    transfer.size_bytes = chunks.store(transfer, product_csv.Utf8(io.BytesIO(body)))
     transfer.save()
     return transfer
 
@@ -104,6 +104,28 @@ def test_where_a_piece_of_the_file_ends_does_not_matter(monkeypatch, size):
     assert transfer.position == transfer.size_bytes == len(text.encode())
 
 
+AS_SAVED = {
+    "a column without a name": "id,name,price,\n1,Book,5,\n2,Other,,\n",
+    "two of them": "id,name,price,,\n1,Book,5,,\n2,Other,,,\n",
+    "rows of nothing": "id,name,price\n,,\n1,Book,5\n , ,\n2,Other,\n,,\n",
+    "semicolons": "id;name;price\n1;Book;5\n2;Other;\n;;\n",
+    "tabs": "id\tname\tprice\n1\tBook\t5\n2\tOther\t\n",
+    "all in quotes": '"id";"name";"price"\n"1";"Book";"5"\n"2";"Other";""\n',
+    "Persian digits": "id,name,price\n1,Book,\u06f5\n2,Other,\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r"])
+@pytest.mark.parametrize("text", AS_SAVED.values(), ids=AS_SAVED)
+def test_files_as_spreadsheets_save_them_are_taken(monkeypatch, text, end, encoding):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 7)
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    transfer = imported((mark + text.replace("\n", end)).encode(encoding), all_or_nothing=True)
+    assert (transfer.state, transfer.rows_done, transfer.error) == ("done", 2, "")
+    assert rows() == [(1, "Book", "", 5), (2, "Other", "", None)]
+
+
 # --- Bad rows -------------------------------------------------------------------------------------
 
 BAD = {
@@ -171,7 +193,11 @@ def test_of_very_many_bad_rows_every_one_is_kept():
         ("id,name,id\n", "Line 1: a column is there twice. "),
         ('id,"name\n1,x\n', "Line 1: unexpected end of data. Nothing was imported."),
         ("x" * 1_400_000, "Line 1: a line of more than 1,000,000 bytes. Nothing was imported."),
-        (b"\xff\xfei\0d\0", 'Line 1: the column "??i?d?" is none of '),
+        (
+            b"i\0d\0",
+            'Line 1: this is not UTF-8. Save the file as "CSV UTF-8". Nothing was imported.',
+        ),
+        ("id name\n1 x\n", 'Line 1: the column "id name" is none of '),
         (b"id,\x1b[31m\n", 'Line 1: the column "?[31m" is none of '),
         ('id,name\n1,"never closed\n2,x\n', "Line 2: unexpected end of data. "),
         ('id,name\n1,"a"b\n', "Line 2: ',' expected after '\"'. Nothing was imported."),

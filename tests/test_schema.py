@@ -77,6 +77,36 @@ def test_every_operation_says_what_it_is_and_gives_an_example_of_its_answer():
                     assert content.get("examples"), (path, method)
 
 
+def test_reading_products_takes_no_credentials_and_writing_does():
+    for path, method, operation in operations():
+        if path.startswith("/store/products/"):
+            is_read = method == "get"
+            assert (operation.get("security") == [{}]) == is_read, (path, method)
+
+
+def test_a_body_that_must_be_sent_is_required_and_only_that():
+    required = {
+        (path, method): operation["requestBody"].get("required", False)
+        for path, method, operation in operations()
+        if "requestBody" in operation
+    }
+    assert required == {
+        ("/store/products/", "post"): True,
+        ("/store/products/{id}/", "put"): True,
+        ("/store/products/{id}/", "patch"): False,
+        ("/store/basket/{product_id}/", "put"): True,
+        ("/store/imports/", "post"): True,
+    }
+
+
+def test_a_product_in_an_answer_has_all_its_fields_and_in_a_request_what_it_needs():
+    schemas = schema()["components"]["schemas"]
+    assert set(schemas["Product"]["required"]) == set(schemas["Product"]["properties"])
+    assert schemas["Product"]["properties"]["price"]["nullable"] is True
+    assert schemas["ProductRequest"]["required"] == ["name"]
+    assert "required" not in schemas["PatchedProductRequest"]
+
+
 def test_every_operation_names_the_errors_that_it_can_end_with():
     for path, method, operation in operations():
         expected = {"406", "503"} | (

@@ -51,6 +51,7 @@ DOMAIN = {
     "models",
     "orm_caching",
     "product_csv",
+    "product_rules",
     "ranking",
     "transfers",
 }

@@ -82,7 +82,7 @@ function priceEvent(story, product, price) {
       resolve();
     }, EVENT_WAIT_MS);
     const listener = (event) => {
-      if (event.id !== product || event.price !== price) return;
+      if (String(event.id) !== product || event.price !== price) return;
       listeners.delete(listener);
       clearTimeout(timer);
       story.tell(interpolate(gettext("The event arrived: everybody who listens knows that it costs %s."), [shown(price)]), "cache");
@@ -95,7 +95,7 @@ function priceEvent(story, product, price) {
 function heard(name, event) {
   if (name === "bulk" || name === "reset") readAgain();
   if (name !== "updated") return;
-  heardOf.add(event.id);
+  heardOf.add(String(event.id));
   for (const listener of [...listeners]) listener(event);
   show(event.id, event.price);
 }
@@ -109,7 +109,7 @@ async function readAgain() {
   try {
     const { data } = await get(`${lists.store}?limit=${options.length}`);
     if (asked !== asks) return; // A later list knows more.
-    for (const one of data.results) if (!heardOf.has(one.id)) show(one.id, one.price);
+    for (const one of data.results) if (!heardOf.has(String(one.id))) show(one.id, one.price);
   } catch {
     // Who saves a price is told what it was before.
   }
@@ -132,10 +132,10 @@ function show(product, price) {
   one.textContent = `${one.dataset.name} · ${shown(price)}`;
 }
 
-const priceIn = (answer, product) => answer.data.results.find((one) => one.id === product)?.price ?? null;
+const priceIn = (answer, product) => answer.data.results.find((one) => String(one.id) === product)?.price ?? null;
 
 async function changePrice(form) {
-  const product = Number(form.elements.product.value);
+  const product = form.elements.product.value;
   const price = Number(form.elements.price.value);
   const expected = option(product).dataset.price;
   const story = new Story();

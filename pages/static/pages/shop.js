@@ -9,7 +9,7 @@ const BASKET = "/store/basket/";
 const [NOT_FOUND, TOO_MANY, UNAVAILABLE] = [404, 429, 503];
 const byId = (id) => document.getElementById(id);
 const isRefused = (input) => input.hasAttribute("aria-invalid");
-const lineOf = (basket, id) => basket.lines.find((line) => line.product === id);
+const lineOf = (basket, id) => basket.lines.find((line) => String(line.product) === id);
 const priceText = (price) => (price === null ? gettext("no price yet") : number(price));
 
 // The API speaks English only.
@@ -53,7 +53,7 @@ async function put(id, input, quantity) {
 // --- A product ---------------------------------------------------------------------------------------
 
 function openProduct(product) {
-  const id = Number(product.dataset.product);
+  const id = product.dataset.product;
   const [price, priceNote, putNote, form] = ["price", "price-note", "put-note", "put"].map(byId);
   const button = form.querySelector("button");
   let shown = JSON.parse(product.dataset.price);
@@ -92,7 +92,7 @@ function openProduct(product) {
 
   follow((name, event) => {
     if (!event || event.id === undefined) look(); // Of a bulk nobody knows what it changed.
-    else if (event.id === id) heard(name, event);
+    else if (String(event.id) === id) heard(name, event);
   }, (isConnected) => {
     if (isConnected) look(); // It may have changed while nobody listened.
   });
@@ -124,7 +124,7 @@ function openBasket(whole) {
     const isShown = (line) => whole.querySelector(`[data-product="${line.product}"]`);
     if (!basket.lines.every(isShown)) inTurn(reload); // Another tab has put something in.
     for (const row of rows()) {
-      const line = lineOf(basket, Number(row.dataset.product));
+      const line = lineOf(basket, row.dataset.product);
       if (line) showLine(row, line);
       else row.remove();
     }
