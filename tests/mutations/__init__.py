@@ -54,13 +54,19 @@ def sources() -> dict[str, str]:
 
 def apply(one: Break, code: dict[str, str]) -> tuple[str, str]:
     """Return which file a break changes, and its text then; raises ListIsWrongError."""
-    pattern = re.compile(re.escape(one.old)) if isinstance(one.old, str) else one.old
-    places = [(name, found) for name, text in code.items() for found in pattern.finditer(text)]
+    literal = isinstance(one.old, str)
+    pattern = re.compile(re.escape(one.old)) if literal else one.old
+    places = [
+        (name, found)
+        for name, text in code.items()
+        if not literal or one.old in text  # quicker
+        for found in pattern.finditer(text)
+    ]
     if len(places) != 1:
         where = ", ".join(name for name, _ in places) or "nowhere"
         raise ListIsWrongError(f"{one.name}: has to match once, but matches {where}")
     name, found = places[0]
-    new = one.new if isinstance(one.old, str) else found.expand(one.new)
+    new = one.new if literal else found.expand(one.new)
     text = code[name][: found.start()] + new + code[name][found.end() :]
     try:
         compile(text, name, "exec")

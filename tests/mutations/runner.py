@@ -28,7 +28,9 @@ AT_ONCE = 2
 # Of one break; the slowest named test takes a tenth of it on a quiet machine.
 TIME_LIMIT_SECONDS = 180
 END_SECONDS = 10  # to end in once that is over
-PYTEST = ("-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:randomly", "-p", "no:cacheprovider")
+PYTEST = ("-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider")
+# Loading the other plugins takes as long as the tests.
+PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pytest_django.plugin"}
 NOTICED_BY = re.compile(r"^(?:FAILED|ERROR) (.*)$", re.MULTILINE)
 
 
@@ -56,7 +58,7 @@ class Copy:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, self.folder / name)
         (self.folder / ".venv").symlink_to((ROOT / ".venv").resolve())
-        self._environment = {**os.environ, "MYSQL_NAME": f"mutate_{number}"}
+        self._environment = os.environ | PLUGINS | {"MYSQL_NAME": f"mutate_{number}"}
         self._database = "--create-db"
         self._process: subprocess.Popen[str] | None = None
 
@@ -97,6 +99,7 @@ class Copy:
     def try_out(self, one: Break) -> Tried:
         name, text = mutations.apply(one, mutations.sources())
         path = self.folder / name
+        whole = shutil.copy2(path, self.folder / "whole")
         # Of what is broken no bytecode is kept: its file's time would be that of the next break.
         self._environment["PYTHONDONTWRITEBYTECODE"] = "1"
         started = time.monotonic()
@@ -104,7 +107,7 @@ class Copy:
             path.write_text(text)
             code, said = self.run(one.tests, "-x", limit=TIME_LIMIT_SECONDS)
         finally:
-            shutil.copy2(ROOT / name, path)
+            shutil.move(whole, path)
         results = {0: Result.UNNOTICED, 1: Result.NOTICED, None: Result.TIMEOUT}
         result = results.get(code, Result.BROKEN)
         if result is Result.NOTICED:
@@ -219,4 +222,7 @@ def report(tried: list[Tried], seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)  # As a shell says it.
