@@ -1,13 +1,16 @@
 """The algorithm itself, step by step, on a real Redis: two `Aside` are two processes."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import orjson
 import pytest
 from django.conf import settings
 from django.core.cache import caches
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from store import keys
@@ -94,6 +97,10 @@ def never() -> bytes:
     raise AssertionError("the source was read")
 
 
+def down() -> bytes:
+    raise Unavailable
+
+
 def key(name: str) -> str:
     return f"{settings.PROJECT_NAME}:1:{name}"
 
@@ -159,6 +166,66 @@ def test_a_filler_that_outlives_its_lease_can_neither_store_nor_release(
     assert not redis.exists(key("product:lock"))
 
 
+def test_a_filler_that_outlives_its_lease_and_fails_leaves_the_lock_of_the_next(
+    load, in_background, redis: Redis
+):
+    def fail() -> bytes:
+        load()
+        raise ZeroDivisionError
+
+    load.hold()
+    slow = in_background(process().fetch, MAIN, fail, limits(lease_seconds=0.05))
+    assert load.reached.wait(30)
+    other = Loader()
+    other.hold()
+    second = in_background(process().fetch, MAIN, other, LIMITS)
+    assert other.reached.wait(30)
+    load.released.set()
+    with pytest.raises(ZeroDivisionError):
+        slow.result()
+    assert redis.exists(key("product:lock"))  # the other's
+    other.released.set()
+    assert second.result().outcome is Outcome.FILLED
+
+
+def test_a_claim_ends_with_its_lease(load, in_background, redis: Redis):
+    load.hold()
+    slow = in_background(process().fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    left_ms = redis.pttl(key("product:lock"))
+    load.released.set()
+    assert slow.result().outcome is Outcome.FILLED
+    assert 0 < left_ms <= LIMITS.lease_seconds * 1000
+
+
+def between_the_last_look_and_storing(monkeypatch, happen) -> None:
+    multi = Pipeline.multi
+
+    def happen_first(pipeline: Pipeline) -> None:
+        monkeypatch.setattr(Pipeline, "multi", multi)
+        happen()
+        multi(pipeline)
+
+    monkeypatch.setattr(Pipeline, "multi", happen_first)
+
+
+def test_a_write_between_the_last_look_and_storing_keeps_the_old_value_out(
+    load, redis: Redis, monkeypatch
+):
+    between_the_last_look_and_storing(monkeypatch, lambda: process().forget("product"))
+    assert process().fetch(MAIN, load, LIMITS).detail == "not-stored"
+    assert not redis.exists(key("product"))
+
+
+def test_a_claim_lost_between_the_last_look_and_storing_is_not_ended(
+    load, redis: Redis, monkeypatch
+):
+    lose = lambda: redis.set(key("product:lock"), "another's")  # noqa: E731
+    between_the_last_look_and_storing(monkeypatch, lose)
+    assert process().fetch(MAIN, load, LIMITS).detail == "not-stored"
+    assert redis.get(key("product:lock")) == b"another's"
+
+
 def test_a_loader_that_fails_frees_the_lock_for_the_next(redis: Redis):
     def fail() -> bytes:
         raise ZeroDivisionError
@@ -181,6 +248,59 @@ def test_threads_of_one_process_share_a_fill(load, in_background):
     assert {one.result().body for one in others} == {b"1"}
 
 
+def counted(process: Aside, name: str) -> list[str]:
+    """Have calls of a method of its entries noted in what is returned."""
+    calls, method = [], getattr(process.entries, name)
+
+    def call(*arguments, **keywords):
+        calls.append(name)
+        return method(*arguments, **keywords)
+
+    setattr(process.entries, name, call)
+    return calls
+
+
+def aboard(process: Aside, monkeypatch) -> list[bool]:
+    """Note who boards a flight: whether they lead."""
+    boarded, board = [], process.flights.board
+
+    def note(key):
+        flight, leads = board(key)
+        boarded.append(leads)
+        return flight, leads
+
+    monkeypatch.setattr(process.flights, "board", note)
+    return boarded
+
+
+def test_who_shares_a_fill_asks_for_no_claim(load, in_background, monkeypatch):
+    one_process = process()
+    boarded, claims = aboard(one_process, monkeypatch), counted(one_process, "claim")
+    load.hold()
+    all_of_them = [in_background(one_process.fetch, MAIN, load, LIMITS) for _ in range(5)]
+    wait_for(lambda: len(boarded) == 5)
+    load.released.set()
+    assert {one.result().body for one in all_of_them} == {b"1"}
+    assert (len(claims), sum(boarded)) == (1, 1)
+
+
+def test_who_shares_a_fill_shares_its_failure(load, in_background, monkeypatch):
+    def down() -> bytes:
+        load()
+        raise Unavailable
+
+    one_process = process()
+    boarded = aboard(one_process, monkeypatch)
+    load.hold()
+    all_of_them = [in_background(one_process.fetch, MAIN, down, LIMITS) for _ in range(5)]
+    wait_for(lambda: len(boarded) == 5)
+    load.released.set()
+    for one in all_of_them:
+        with pytest.raises(Unavailable):
+            one.result()
+    assert load.calls == 1
+
+
 def test_a_request_after_a_write_does_not_share_a_fill_from_before_it(load, in_background):
     one_process = process()
     load.hold()
@@ -201,6 +321,18 @@ def test_a_process_waits_for_the_fill_of_another(load, in_background):
     assert first.result().outcome is Outcome.FILLED
     assert waiter.result().outcome in (Outcome.WAITED, Outcome.HIT)
     assert waiter.result().body == b"1"
+
+
+def test_who_waits_while_a_write_comes_begins_anew(load, in_background):
+    load.hold()
+    first = in_background(process().fetch, MAIN, load, LIMITS)
+    assert load.reached.wait(30)
+    waiting = process()
+    waiting.sleep = lambda seconds: process().forget("product")
+    filled = waiting.fetch(MAIN, lambda: b"new", LIMITS)
+    load.released.set()
+    first.result()
+    assert (filled.outcome, filled.body) == (Outcome.FILLED, b"new")
 
 
 def test_waiting_does_not_spin(load, in_background, monkeypatch):
@@ -241,12 +373,19 @@ def test_one_request_refreshes_ahead_while_others_are_served(load, in_background
     assert redis.pttl(key("product")) > 0.8 * TTL_SECONDS * 1000
 
 
+def test_a_slow_fill_is_refreshed_in_good_time_but_no_entry_for_most_of_its_life():
+    def is_due(fill_seconds: float, left_seconds: int) -> bool:
+        entry = Entry("0" * 32, "", "", fill_seconds, 1_000_000, b"")
+        return request._is_due(entry, left_seconds * 1000, 1000)
+
+    assert [is_due(0.1, left) for left in (99, 101)] == [True, False]
+    assert [is_due(100, left) for left in (199, 201)] == [True, False]
+    assert [is_due(900, left) for left in (499, 501)] == [True, False]
+
+
 def test_a_refresh_that_fails_leaves_the_entry_served(load, redis: Redis):
     process().fetch(MAIN, load, LIMITS)
     redis.pexpire(key("product"), LAST_PART_MS)
-
-    def down() -> bytes:
-        raise Unavailable
 
     assert process().fetch(MAIN, down, LIMITS).body == b"1"
 
@@ -265,15 +404,65 @@ def test_entries_expire_apart_and_never_after_their_ttl(load, redis: Redis):
 def test_the_last_good_value_bridges_an_outage_of_the_source(load, redis: Redis):
     process().fetch(MAIN, load, LIMITS)
     redis.delete(key("product"))  # It has expired.
-
-    def down() -> bytes:
-        raise Unavailable
-
     stale = process().fetch(MAIN, down, LIMITS)
     assert (stale.outcome, stale.body) == (Outcome.STALE, b"1")
     process().forget("product")
     with pytest.raises(Unavailable):
         process().fetch(MAIN, down, LIMITS)
+
+
+def test_the_last_good_value_is_kept_for_the_time_that_it_may_bridge(load, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    longer_ms = redis.pttl(key("product:stale")) - redis.pttl(key("product"))
+    assert longer_ms == pytest.approx(MAIN.stale_seconds * 1000, abs=1000)
+
+
+def test_the_last_good_value_of_another_query_bridges_nothing(load, redis: Redis):
+    names = keys.entry_keys("product", "a query", 10)
+    process().fetch(item(query="one", names=names), load, LIMITS)
+    redis.delete(key(names.entry))
+    with pytest.raises(Unavailable):
+        process().fetch(item(query="other", names=names), down, LIMITS)
+
+
+def test_the_last_good_value_bridges_nothing_but_an_outage_of_the_source(load, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    redis.delete(key("product"))
+
+    def fail() -> bytes:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        process().fetch(MAIN, fail, LIMITS)
+    with pytest.raises(Unavailable):  # CACHE_STALE_IF_ERROR has been set to 0 since.
+        process().fetch(item(stale_seconds=0), down, LIMITS)
+
+
+def test_what_redis_held_before_an_outage_of_both_bridges_nothing(load, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    redis.delete(key("product"))
+    cut_off = process()
+
+    def lose_both() -> bytes:
+        cut_off.outage.begin(RedisError("down"))
+        return down()
+
+    with pytest.raises(Unavailable):
+        cut_off.fetch(MAIN, lose_both, LIMITS)
+
+
+def spoil_fields(value: bytes) -> bytes:
+    return value[:33] + orjson.dumps({**orjson.loads(value[33:-2]), "etag": 0}) + b"\n1"
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda value: value[:-1], lambda value: value + b"1", spoil_fields]
+)
+def test_an_entry_that_is_not_whole_is_a_miss(spoil, load, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    redis.set(key("product"), spoil(redis.get(key("product"))), keepttl=True)
+    found = process().fetch(MAIN, lambda: b"new", LIMITS)
+    assert found.body == b"new"
 
 
 @pytest.mark.parametrize("name", ["product", "product:lock", "product:stale"])
@@ -309,6 +498,43 @@ def test_variants_that_share_a_slot_never_get_each_others_value(load):
         assert process().fetch(other, lambda: b"2", LIMITS).body == b"2"
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_variants_of_a_slot_that_are_filled_at_once_get_their_own(
+    count, load, in_background, monkeypatch
+):
+    """By one process, and by two."""
+    names = keys.entry_keys("product", "a query", 10)
+    one, other = item(query="one", names=names), item(query="other", names=names)
+    waiting = process()
+    filling = waiting if count == 1 else process()
+    is_waiting = threading.Event()
+    waiting.sleep = lambda seconds: (is_waiting.set(), time.sleep(seconds))
+    load.hold()
+    first = in_background(filling.fetch, one, load, LIMITS)
+    assert load.reached.wait(30)
+    second = in_background(waiting.fetch, other, lambda: b"other", LIMITS)
+    came = is_waiting.wait(10)
+    load.released.set()
+    assert (first.result().body, second.result().body) == (b"1", b"other")
+    assert came
+
+
+def test_variants_of_a_slot_share_no_read_past_the_cache(load, in_background):
+    names = keys.entry_keys("product", "a query", 10)
+    cut_off = process()
+    cut_off.outage.begin(RedisError("down"))
+    load.hold()
+    first = in_background(cut_off.fetch, item(query="one", names=names), load, LIMITS)
+    assert load.reached.wait(30)
+    try:
+        other = item(query="other", names=names)
+        second = in_background(cut_off.fetch, other, lambda: b"other", LIMITS)
+        assert second.result(10).body == b"other"
+    finally:
+        load.released.set()
+    assert first.result().body == b"1"
+
+
 def test_a_request_over_its_budget_reads_the_source(load):
     spent = process().fetch(MAIN, load, limits(budget_seconds=0.05))
     assert (spent.outcome, spent.detail) == (Outcome.LOADED, "cache-slow")
@@ -330,6 +556,13 @@ def test_what_a_transaction_reads_is_shared_with_nobody(load, in_background):
     assert cut_off.fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
     load.released.set()
     assert in_transaction.result().body == b"2"
+
+
+def test_what_a_transaction_reads_is_not_stored_and_refreshes_nothing(load, redis: Redis):
+    assert process().fetch(MAIN, load, LIMITS, may_store=False).detail == "transaction"
+    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.FILLED
+    redis.pexpire(key("product"), LAST_PART_MS)
+    assert process().fetch(MAIN, never, LIMITS, may_store=False).body == b"2"
 
 
 def test_the_end_of_a_leading_thread_is_its_own(in_background):
@@ -510,6 +743,46 @@ def test_redis_failing_at_any_step_ends_in_an_answer_from_the_source(method, loa
     assert broken.fetch(MAIN, load, LIMITS).detail == "cache-down"
 
 
+def test_in_an_outage_redis_is_left_alone(load):
+    cut_off = process()
+    asked = [counted(cut_off, name) for name in ("read", "read_stale", "make_generation", "forget")]
+    cut_off.outage.begin(RedisError("down"), invalidation_lost=True)
+    assert cut_off.fetch(MAIN, load, LIMITS).detail == "cache-down"
+    assert cut_off.generation("product") is None
+    cut_off.forget("product")
+    assert asked == [[], [], [], []]
+
+
+def test_asking_for_a_generation_leaves_the_entries_of_it(load):
+    process().fetch(MAIN, load, LIMITS)
+    assert process().generation("product") == process().generation("product")
+    assert process().fetch(MAIN, never, LIMITS).outcome is Outcome.HIT
+
+
+def test_new_generations_alone_make_entries_be_forgotten(load):
+    process().fetch(MAIN, load, LIMITS)
+    RedisEntries().renew(["product"])
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+
+
+def test_a_redis_that_takes_no_writes_forgets_all_the_same_and_is_left_alone(load):
+    process().fetch(MAIN, load, LIMITS)
+    cut_off = failing("renew")
+    cut_off.outage.begin(RedisError("full"))
+    assert not cut_off.outage.try_to_end()
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+
+
+def test_what_was_made_under_another_primary_does_not_count(load, monkeypatch):
+    epoch = "store.caching.generations.primary_epoch"
+    monkeypatch.setattr(epoch, lambda url: "aaaaaaaa")
+    process().fetch(MAIN, load, LIMITS)
+    assert process().fetch(MAIN, never, LIMITS).outcome is Outcome.HIT
+    monkeypatch.setattr(epoch, lambda url: "bbbbbbbb")
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
+    assert process().fetch(MAIN, never, LIMITS).body == b"new"
+
+
 def test_an_outage_ends_with_new_generations(load):
     process().fetch(MAIN, load, LIMITS)
     cut_off = failing("read")
@@ -528,6 +801,7 @@ def test_a_lost_invalidation_is_made_up_for_before_the_cache_is_used_again(load)
     assert process().fetch(MAIN, never, LIMITS).body == b"1"  # Others cannot know yet.
     writer.forget("product")  # postponed as well
     assert not writer.outage.try_to_end()
+    assert writer.outage.owes_an_invalidation
     del writer.entries.forget  # Redis can be reached again.
     assert writer.outage.try_to_end()
     assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"

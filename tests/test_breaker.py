@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
@@ -60,6 +61,34 @@ def test_whatever_was_answered_closes_a_breaker_that_is_half_open(answer):
     with pytest.raises((answer, Unavailable)):
         breaker.call(lambda: fail(answer("refused")))
     assert breaker.call(lambda: 1) == 1
+
+
+def test_one_call_a_second_tries_what_is_down_until_one_succeeds():
+    now, calls = [0.0], []
+    breaker = Breaker("It", (Trouble,), lambda _error: Verdict.DOWN, clock=lambda: now[0])
+
+    def fail() -> None:
+        calls.append(now[0])
+        raise Trouble
+
+    def succeed_beside_another() -> int:
+        with ThreadPoolExecutor(1) as another, pytest.raises(Unavailable):
+            another.submit(breaker.call, fail).result()
+        return 1
+
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            breaker.call(fail)
+    now[0] += 1.1
+    assert breaker.call(succeed_beside_another) == 1
+    assert calls == [0.0]
+    assert breaker.call(lambda: 2) == 2
+
+
+def test_an_answer_that_is_no_failure_reaches_the_caller():
+    breaker = Breaker("It", (Trouble,), lambda _error: Verdict.ANSWERED)
+    with pytest.raises(KeyError):
+        breaker.call(lambda: {}["no such product"])
 
 
 def test_the_one_call_that_tries_may_ask_within_itself():

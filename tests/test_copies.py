@@ -4,6 +4,7 @@ import itertools
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -88,6 +89,21 @@ def keep(copies: Copies, name: str = "family", **values) -> Copy:
     return kept
 
 
+def heard(copies: Copies, redis: Redis) -> None:
+    """Return once all changes so far have been announced, which is well before the next check."""
+    announced = threading.Event()
+
+    def changed(names: list[str], happened_after: float) -> None:
+        Copies.changed(copies, names, happened_after)
+        if any(name.endswith("marker") for name in names):
+            announced.set()
+
+    copies.changed = changed
+    redis.set("a:marker", secrets.token_hex(4))
+    assert announced.wait(30)
+    del copies.changed
+
+
 def test_a_copy_is_served_once_changes_are_announced(make):
     copies = make()
     assert copies.find("family", "") is None
@@ -117,7 +133,8 @@ def test_what_changes_in_redis_is_dropped(make, redis, change):
     track(copies)
     keep(copies)
     change(redis)
-    wait_for(lambda: copies.find("family", "") is None, seconds=NOT_THE_POINT_SECONDS)
+    heard(copies, redis)
+    assert copies.find("family", "") is None
     assert copies._copies == {}
 
 
@@ -177,7 +194,7 @@ def test_what_changes_beside_it_leaves_a_copy_alone(make, redis):
     kept = keep(copies)
     for key in ("a:other", "a:other:generation", "b:family"):
         redis.set(key, "x")
-    time.sleep(0.2)
+    heard(copies, redis)
     assert copies.find("family", "") is kept
 
 
@@ -186,16 +203,18 @@ def test_what_this_process_stores_itself_stays(make, redis):
     copies = make()
     track(copies)
     copies.expect("family")
-    redis.set("a:family", "ours")
     kept = keep(copies)
-    time.sleep(0.1)
+    redis.set("a:family", "ours")
+    heard(copies, redis)
     assert copies.find("family", "") is kept
     redis.set("a:family", "another's")
-    wait_for(lambda: copies.find("family", "") is None, seconds=NOT_THE_POINT_SECONDS)
+    heard(copies, redis)
+    assert copies.find("family", "") is None
     kept = keep(copies)
     copies.expect("family")
     redis.delete("a:family:generation")
-    wait_for(lambda: copies.find("family", "") is None, seconds=NOT_THE_POINT_SECONDS)
+    heard(copies, redis)
+    assert copies.find("family", "") is None
 
 
 def test_a_change_between_reading_and_keeping_counts(make, redis):
@@ -204,7 +223,7 @@ def test_a_change_between_reading_and_keeping_counts(make, redis):
     track(copies)
     epoch = copies.epoch()
     redis.delete("a:family:generation")
-    wait_for(lambda: copies.epoch() != epoch)
+    heard(copies, redis)
     copies.keep(epoch, "family", copy())
     assert copies.find("family", "") is None
 
@@ -213,6 +232,15 @@ def test_what_was_read_before_changes_were_announced_is_not_kept(make):
     copies = make()
     epoch = copies.epoch()
     track(copies)
+    copies.keep(epoch, "family", copy())
+    assert copies.find("family", "") is None
+
+
+def test_what_was_read_before_a_check_is_not_kept_after_it(make):
+    copies = make()
+    track(copies)
+    epoch = copies.epoch()
+    copies.checked({}, happened_after=time.monotonic())
     copies.keep(epoch, "family", copy())
     assert copies.find("family", "") is None
 
@@ -292,6 +320,27 @@ def test_a_lost_connection_drops_all_copies_and_is_made_anew(make, redis):
     assert copies.find("family", "") is not None
 
 
+def test_all_is_known_from_before_a_ping_was_sent_not_until_it_is_answered(make, server):
+    reached, released = threading.Event(), threading.Event()
+
+    class Slow(Connection):
+        def read_response(self, *arguments, **keywords):
+            answer = super().read_response(*arguments, **keywords)
+            if answer == b"PONG":
+                reached.set()
+                assert released.wait(30)
+            return answer
+
+    copies = make()
+    copies._announcements._connect = lambda: Slow(port=server.port, protocol=3)
+    copies.find("", "")
+    assert reached.wait(30)
+    answered_at = time.monotonic()
+    released.set()
+    track(copies)
+    assert copies._announcements.complete_until < answered_at
+
+
 def test_a_process_that_serves_nothing_tracks_nothing(make, redis, monkeypatch):
     monkeypatch.setattr("store.caching.announcements.IDLE_SECONDS", 0.2)
     copies = make(lag=2.0, client_name="idle")  # It looks once in each quarter of that.
@@ -311,6 +360,7 @@ def test_a_server_that_refuses_to_announce_means_no_copies(make, redis, caplog):
     wait_for(lambda: "Redis announces no changes" in caplog.text)
     keep(copies)
     assert copies.find("family", "") is None
+    assert copies._copies == {}  # It would take memory for nothing.
 
 
 def test_after_a_fork_the_child_has_no_copies_and_tracks_by_itself(make):

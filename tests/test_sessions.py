@@ -9,6 +9,7 @@ from django.core.cache import caches
 from django.core.management import call_command
 from django.test import Client
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
 from store.caching import process_cache
 from tests.servers import free_port
@@ -60,6 +61,37 @@ def test_a_copy_spares_the_query_of_the_session(chief, django_assert_num_queries
     is_signed_in(chief)
     with django_assert_num_queries(1):  # The user's own; the basket's page reads no product.
         chief.get("/store/basket/")
+
+
+@pytest.fixture
+def sessions(monkeypatch):
+    """The cache of sessions, with nobody who ends an outage but the test."""
+    monkeypatch.setattr("store.caching.outage.RETRY_SECONDS", 60.0)
+    yield caches["session"]
+    assert process_cache.outage.try_to_end()
+
+
+def test_in_an_outage_no_copy_is_read(sessions):
+    sessions.set("a", {"user": 1})
+    process_cache.outage.begin(RedisError("down"))
+    assert sessions.get("a") is None
+    assert "a" not in sessions
+
+
+@pytest.mark.parametrize("change", [lambda one: one.delete("a"), lambda one: one.set("a", {})])
+def test_a_copy_that_could_not_be_changed_in_an_outage_is_gone_after_it(sessions, change):
+    sessions.set("a", {"user": 1})
+    process_cache.outage.begin(RedisError("down"))
+    change(sessions)
+    assert process_cache.outage.try_to_end()
+    assert sessions.get("a") is None
+
+
+def test_a_copy_changed_just_before_another_server_took_over_is_not_trusted(sessions):
+    sessions.set("a", {"user": 1})
+    process_cache.outage.primary_changed()
+    assert process_cache.outage.try_to_end()
+    assert sessions.get("a") is None
 
 
 @pytest.mark.parametrize(
