@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib.auth import aauthenticate
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -110,11 +111,33 @@ def test_a_name_that_nobody_has_is_refused_like_one_that_somebody_has(clerk):
     assert statuses("nobody", "wrong", addresses) == [403] * LIMIT + [429]
 
 
-@pytest.mark.mysql
-def test_a_name_written_in_other_ways_has_no_attempts_of_its_own(clerk):
-    names = ["clerk", "CLERK", "Clérk", "clerk"]
-    tried = [by_basic(name, "wrong", f"192.0.2.{n}").status_code for n, name in enumerate(names)]
+@pytest.mark.parametrize("name", ["clerk", "nobody"])
+def test_a_name_written_in_other_ways_has_no_attempts_of_its_own_whether_anybody_has_it(
+    clerk, name
+):
+    ways = [name, name.upper(), name.replace("e", "\xe9").replace("o", "\xf6"), f"{name} "]
+    tried = [by_basic(way, "wrong", f"192.0.2.{n}").status_code for n, way in enumerate(ways)]
     assert tried == [403] * LIMIT + [429]
+
+
+@pytest.mark.mysql
+def test_who_a_database_alone_takes_for_a_user_is_none(transactional_db):
+    """MariaDB takes all emoji for the same."""
+    User.objects.create_user("\U0001f600", password="right", is_staff=True)
+    assert by_basic("\U0001f600", "right", HERE).status_code == 200
+    assert by_basic("\U0001f601", "right", HERE).status_code == 403
+
+
+def test_a_name_that_nobody_has_takes_as_many_hashes(clerk, monkeypatch):
+    hashed = []
+    hasher = MD5PasswordHasher.encode
+    monkeypatch.setattr(
+        MD5PasswordHasher, "encode", lambda *given: hashed.append(1) or hasher(*given)
+    )
+    for name in ("clerk", "nobody", "CLERK"):
+        hashed.clear()
+        by_basic(name, "wrong", HERE)
+        assert len(hashed) == 1, name
 
 
 @pytest.mark.smoke
