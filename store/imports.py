@@ -14,7 +14,16 @@ from store.chunks import Readable
 from store.models import Chunk, Product, Transfer
 from store.product_csv import Batch, Lines, Malformed, Utf8
 
+# So many bad rows are kept, of each so many cells and of each so many characters; past that it is no
+# file that was meant to be imported.
+MAX_REJECTED = 1000
+MAX_CELLS = 8
+MAX_CELL_CHARACTERS = 200
 FIELDS = {"name": "name", "desc": "description", "price": "price"}
+
+
+class TooManyBad(Exception):
+    """More rows are bad than are kept; the message says so, for the file's owner."""
 
 
 def receive(file: Readable, *, all_or_nothing: bool = False) -> Transfer:
@@ -50,7 +59,7 @@ def import_file(transfer: Transfer, extend: Callable[[], None]) -> None:
                 return
             transfers.advance(transfer, is_checked=True, position=0, line=0, rows_done=0)
         _go_through(transfer, extend, store=True)
-    except Malformed as error:
+    except (Malformed, TooManyBad) as error:
         rest = (
             "Nothing was imported."
             if not _has_imported(transfer)
@@ -82,11 +91,15 @@ def _go_through(transfer: Transfer, extend: Callable[[], None], *, store: bool) 
         extend()
         now = time.monotonic()
         _commit(transfer, batch, columns if store else None, now - started)
+        if transfer.rows_bad > MAX_REJECTED:
+            raise TooManyBad(
+                f"Stopped at line {batch.line}: more than {MAX_REJECTED} rows are bad."
+            )
         started = now
 
 
 def _commit(transfer: Transfer, batch: Batch, columns: list[str] | None, seconds: float) -> None:
-    began_at = transfer.position
+    began_at, kept = transfer.position, batch.rejected[: max(0, MAX_REJECTED - transfer.rows_bad)]
     with transaction.atomic():
         transfers.advance(
             transfer,
@@ -98,9 +111,18 @@ def _commit(transfer: Transfer, batch: Batch, columns: list[str] | None, seconds
         )
         if columns and batch.products:
             _upsert(list(batch.products.values()), columns)
-        if batch.rejected:
-            body = product_csv.write(batch.rejected)
+        if kept:
+            body = product_csv.write(map(_shortened, kept))
             chunks.append(transfer, Chunk.Content.REJECTED, began_at, body)
+
+
+def _shortened(rejected: list[str]) -> list[str]:
+    line, reason, *cells = rejected
+    shown = [
+        cell if len(cell) <= MAX_CELL_CHARACTERS else f"{cell[:MAX_CELL_CHARACTERS]}..."
+        for cell in cells[:MAX_CELLS]
+    ]
+    return [line, reason, *shown]
 
 
 def _upsert(products: list[Product], columns: list[str]) -> None:

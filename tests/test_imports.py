@@ -174,11 +174,31 @@ def test_what_is_no_utf_8_is_a_bad_row_and_given_back_as_it_was():
     assert b"".join(imports.rejected_rows(transfer)).endswith(b"3,name is not UTF-8,2,b\xffd\r\n")
 
 
-def test_of_very_many_bad_rows_every_one_is_kept():
-    count = 2 * product_csv.BATCH_ROWS + 5
-    transfer = imported("id,name\n" + "x,y\n" * count)
+def test_as_many_bad_rows_as_may_be_are_kept_of_all_batches(monkeypatch):
+    monkeypatch.setattr(product_csv, "BATCH_ROWS", 400)
+    transfer = imported("id,name\n" + "x,y\n" * imports.MAX_REJECTED)
     kept = rejected(transfer).splitlines()[1:]
-    assert [int(line.split(",")[0]) for line in kept] == list(range(2, count + 2))
+    assert [int(line.split(",")[0]) for line in kept] == list(range(2, imports.MAX_REJECTED + 2))
+    assert transfer.state == "done"
+
+
+@pytest.mark.parametrize("all_or_nothing", [False, True])
+def test_after_very_many_bad_rows_an_import_stops_and_says_so(monkeypatch, all_or_nothing):
+    monkeypatch.setattr(product_csv, "BATCH_ROWS", 400)
+    text = "id,name\n1,good\n" + "x,y\n" * 5000 + "2,good\n"
+    transfer = imported(text, all_or_nothing=all_or_nothing)
+    assert transfer.state == "failed"
+    assert transfer.error.startswith("Stopped at line 1201: more than 1000 rows are bad. ")
+    assert transfer.error.endswith("Nothing was imported.") == all_or_nothing
+    assert len(rejected(transfer).splitlines()) == 1 + imports.MAX_REJECTED
+    assert len(rows()) == (0 if all_or_nothing else 1)
+
+
+@pytest.mark.parametrize("row", ["x," + "y" * 50_000, "x" * 90_000 + ",y", "x" + ",y" * 40_000])
+def test_of_a_bad_row_a_bounded_part_is_kept(row):
+    transfer = imported(f"id,name\n{row}\n")
+    assert transfer.rows_bad == 1
+    assert len(rejected(transfer)) < 2000
 
 
 # --- Files that cannot be read ----------------------------------------------------------------------
