@@ -56,7 +56,8 @@ def main() -> None:
 
     call_command("prepare", verbosity=0)
     clients = WORKERS * settings.EVENTS_MAX_CLIENTS
-    store = StoreProcess(temporary_folder() / "store.log", ("--workers", str(WORKERS)), {})
+    room = {"EVENTS_MAX_PER_ADDRESS": str(settings.EVENTS_MAX_CLIENTS)}
+    store = StoreProcess(temporary_folder() / "store.log", ("--workers", str(WORKERS)), room)
     try:
         store.wait_until_open()
         delays = measure(store.port, clients=clients, writes=arguments.writes)

@@ -15,7 +15,7 @@ from pages.powers import powers_of
 from simple_django_redis import demo_token
 from store import catalogue
 from store.breaker import Unavailable
-from store.catalogue import ProductList, ProductQuery
+from store.catalogue import ProductList, ProductQuery, TooManyRows
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def open_demo(request: HttpRequest, token: str) -> HttpResponse:  # noqa: ARG001
 def _measure(read: Callable[[ProductQuery], ProductList]) -> ProductList | None:
     try:
         return read(catalogue.ALL_PRODUCTS)
-    except Unavailable:
+    except (Unavailable, TooManyRows):
         return None
 
 

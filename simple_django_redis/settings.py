@@ -59,7 +59,10 @@ try:
     LOCAL_CACHE_MAX_LAG: float = env.float("LOCAL_CACHE_MAX_LAG", 0.1, validate=Range(min=0.01))
     LOCAL_CACHE_MAX_BYTES: int = env.int("LOCAL_CACHE_MAX_BYTES", 32_000_000, validate=POSITIVE)
     ORM_CACHE: bool = env.bool("ORM_CACHE", False)
+    # Rows of a list that has no limit; past that it has to be asked for page by page.
+    LIST_MAX_ROWS: int = env.int("LIST_MAX_ROWS", 25_000, validate=POSITIVE)
     EVENTS_MAX_CLIENTS: int = env.int("EVENTS_MAX_CLIENTS", 20, validate=Range(0, 500))
+    EVENTS_MAX_PER_ADDRESS: int = env.int("EVENTS_MAX_PER_ADDRESS", 5, validate=POSITIVE)
     # Costs each write another round trip.
     CACHE_WARM_ON_WRITE: bool = env.bool("CACHE_WARM_ON_WRITE", False)
     # Usual ways of caching, side by side.

@@ -15,5 +15,5 @@ class ServiceUnavailable(exceptions.APIException):
 def as_api_exception(error: Unavailable | TooMany) -> exceptions.APIException:
     """Return 429 for what has been done too often, 503 for what is down, which a breaker has logged."""
     if isinstance(error, TooMany):
-        return exceptions.Throttled(error.retry_after_seconds)
+        return exceptions.Throttled(error.retry_after_seconds, error.reason or None)
     return ServiceUnavailable()

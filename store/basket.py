@@ -17,6 +17,7 @@ from django.http import HttpRequest
 from store import basket_lines, keys, throttling
 from store.breaker import Unavailable
 from store.models import Product
+from store.throttling import TooMany
 
 # What a session remembers: the key that it had when its basket was begun. Signing in changes the key.
 SESSION_ENTRY = "basket"
@@ -163,7 +164,11 @@ def _begin(visitor: Visitor) -> str:
     """
     basket_lines.check()  # A basket that cannot be had leaves no session behind.
     rate = NEW_BASKETS if settings.THROTTLE_WRITES else None
-    throttling.count(rate, keys.throttle_key("basket", visitor.network))
+    try:
+        throttling.count(rate, keys.throttle_key("basket", visitor.network))
+    except TooMany as error:
+        reason = "Too many baskets have been begun from this address."
+        raise TooMany(error.retry_after_seconds, reason) from error
     session = visitor.session
     session.clear()  # It may hold the login of a user who has been deactivated, and would prolong it.
     session.cycle_key()  # A new one, even in the place of an old one, which may be deleted meanwhile.

@@ -47,6 +47,16 @@ ALL_PRODUCTS = ProductQuery()
 DEFAULTS = asdict(ALL_PRODUCTS)
 
 
+class TooManyRows(Exception):
+    """A list without a limit would have more than LIST_MAX_ROWS products."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"There are more than {settings.LIST_MAX_ROWS} products in this list. Ask for it page by "
+            f"page, with limit (at most {MAX_LIMIT}) and offset."
+        )
+
+
 @dataclass(frozen=True)
 class ProductList:
     """A list of products as ready JSON in `fetched.body`, and how it was come by."""
@@ -74,7 +84,8 @@ def products_changed() -> None:
 
 def fill_cached_lists() -> None:
     """Put into the cache what most readers ask for; what else they should find there goes here."""
-    list_products_cached(ALL_PRODUCTS)
+    with suppress(TooManyRows):  # Nobody is served it.
+        list_products_cached(ALL_PRODUCTS)
 
 
 _writes = TableWatch(Product._meta.db_table, lambda _notes: products_changed())
@@ -91,7 +102,7 @@ _database = Breaker(
 def list_products(query: ProductQuery) -> ProductList:
     """Return the products that `query` asks for, read from the database, or from a replica of it.
 
-    Raises breaker.Unavailable if the database is down.
+    Raises breaker.Unavailable if the database is down, and TooManyRows.
     """
     started = time.perf_counter()
     body = replicas.read(lambda: _read(query), primary=_database.call)
@@ -104,7 +115,7 @@ def list_products_cached(query: ProductQuery) -> ProductList:
     """Return the products that `query` asks for, from the cache if it has them.
 
     A transaction that has written products reads its own writes, from the database. Raises
-    breaker.Unavailable if the database is down and no earlier list can be served.
+    breaker.Unavailable if the database is down and no earlier list can be served, and TooManyRows.
     """
     started = time.perf_counter()
     fetched = fetch(lambda: _read(query), query=query.normalised(), may_refill=True)
@@ -177,7 +188,7 @@ def select(query: ProductQuery) -> QuerySet[Product]:
 
 
 def load(query: ProductQuery) -> bytes:
-    """Return the products that `query` asks for as JSON; raises breaker.Unavailable."""
+    """Return the products that `query` asks for as JSON; raises breaker.Unavailable, TooManyRows."""
     return _database.call(lambda: _read(query))
 
 
@@ -187,7 +198,8 @@ def _load(load: Callable[[], bytes]) -> bytes:
 
 
 def _read(query: ProductQuery) -> bytes:
-    end = None if query.limit is None else query.offset + query.limit
+    # One row more says that there are too many, without reading them all.
+    most = settings.LIST_MAX_ROWS + 1 if query.limit is None else query.limit
     columns = ("id", "name", "description", "price", "date_created", "date_modified")
     # Written out, as it is done for each row: a loop over the names would take longer.
     products = [
@@ -200,9 +212,11 @@ def _read(query: ProductQuery) -> bytes:
             "date_modified": modified,
         }
         for pk, name, description, price, created, modified in select(query).values_list(*columns)[
-            query.offset : end
+            query.offset : query.offset + most
         ]
     ]
+    if query.limit is None and len(products) == most:
+        raise TooManyRows
     return orjson.dumps(products, option=orjson.OPT_UTC_Z)
 
 

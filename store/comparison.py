@@ -8,7 +8,7 @@ import orjson
 from store import catalogue, keys
 from store.caching import housekeeping
 from store.caching.entry import Entry
-from store.catalogue import ORDERINGS, ProductQuery
+from store.catalogue import ORDERINGS, ProductQuery, TooManyRows
 
 SETTLE_SECONDS = 0.5  # Longer than a writer takes from its commit to its invalidation.
 
@@ -40,7 +40,10 @@ def compare_cached_lists() -> tuple[int, list[Difference]]:
         query = _query_of(entry)
         if query is None:
             continue
-        stored = catalogue.load(query)
+        try:
+            stored = catalogue.load(query)
+        except TooManyRows:  # Nobody would be given this list today.
+            stored = b"[]"
         checked += 1
         if stored != entry.body:
             suspects.append((names, entry, stored))

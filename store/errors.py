@@ -13,6 +13,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 from store.api_exceptions import ServiceUnavailable, as_api_exception
 from store.basket import BasketFull, NotThere
 from store.breaker import Unavailable
+from store.catalogue import TooManyRows
 from store.exports import NotFinished
 from store.job_status import NoSuchJob
 from store.throttling import TooMany
@@ -35,6 +36,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = exceptions.NotFound(str(error))
     elif isinstance(error, NotFinished):
         error = Conflict(str(error))
+    elif isinstance(error, TooManyRows):
+        error = exceptions.ValidationError({"limit": [str(error)]})
     elif isinstance(error, BasketFull):
         error = exceptions.ValidationError({"detail": str(error)})
     return drf_exception_handler(error, context)

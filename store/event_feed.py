@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
@@ -18,6 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from store import event_stream, keys, metrics
 from store.breaker import RETRY_SECONDS, Unavailable
 from store.event_stream import RESET, Entry
+from store.throttling import TooMany
 
 logger = logging.getLogger(__name__)
 # Without a bell the stream is looked at all the same: how long a lost one or a flush goes unnoticed.
@@ -44,16 +46,23 @@ class Feed:
         self._entries: list[Entry] = []
         self._is_current = False
         self._followers = 0
+        self._clients = Counter[str]()
         self._last_left = 0.0
         self._thread: threading.Thread | None = None
         self._complaint = ""
 
-    def follow(self, last_id: str | None, max_clients: int) -> "Follower":
+    def follow(
+        self, last_id: str | None, client: str, max_clients: int, max_of_one: int
+    ) -> "Follower":
         """Return a follower of what comes after `last_id`, or from now on; it has to be closed.
 
-        Raises TooManyClients, also where no thread can be had.
+        Raises TooManyClients, also where no thread can be had, and TooMany if `max_of_one` are the
+        client's own.
         """
         with self._changed:
+            if self._clients[client] >= max_of_one:
+                metrics.event_streams_dropped.labels("full").inc()
+                raise TooMany(int(RETRY_SECONDS), "Too many streams are open from this address.")
             if self._followers >= max_clients:
                 metrics.event_streams_dropped.labels("full").inc()
                 raise TooManyClients(f"{max_clients} streams are open")
@@ -66,12 +75,13 @@ class Feed:
                     raise TooManyClients("no thread can be had to listen for events") from error
                 self._thread = thread
             self._followers += 1
+            self._clients[client] += 1
         metrics.event_streams.inc()
         # What another process has passed on already, to a client that now comes here, is known then.
         self._look()
         with self._changed:
             newest = self._entries[-1].id if self._is_current else UNKNOWN
-        return Follower(self, last_id or newest)
+        return Follower(self, client, last_id or newest)
 
     def after(self, last_id: str, wait_seconds: float) -> list[Entry]:
         """Return what comes after `last_id`, waiting for it if there is nothing; [] if nothing came."""
@@ -86,10 +96,11 @@ class Feed:
         reset = event_stream.encode({"event": RESET})
         return [Entry(entries[-1].id, RESET, reset)] if entries else []
 
-    def leave(self) -> None:
-        """A follower goes."""
+    def leave(self, client: str) -> None:
+        """A follower of the client goes."""
         with self._changed:
             self._followers -= 1
+            self._clients -= Counter([client])  # Those who have none left are not kept.
             self._last_left = time.monotonic()
         metrics.event_streams.dec()
 
@@ -144,8 +155,9 @@ class Feed:
 class Follower:
     """One client's place in the events of the process."""
 
-    def __init__(self, feed: Feed, last_id: str) -> None:
+    def __init__(self, feed: Feed, client: str, last_id: str) -> None:
         self.last_id = last_id
+        self._client = client
         self._feed: Feed | None = feed
 
     def next(self, wait_seconds: float) -> list[Entry]:
@@ -159,7 +171,7 @@ class Follower:
         """Make room for another client."""
         feed, self._feed = self._feed, None
         if feed:
-            feed.leave()
+            feed.leave(self._client)
 
 
 # What all threads of this process share.

@@ -60,11 +60,16 @@ breaker = Breaker("Redis, for the throttles,", failures=(RedisError,), judge=jud
 
 
 class TooMany(Exception):
-    """It has been done as often as it may; there is room again in `retry_after_seconds`."""
+    """It has been done as often as it may; there is room again in `retry_after_seconds`.
 
-    def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"Too many attempts. Try again in {retry_after_seconds} s.")
+    `reason` is for who asked, where it is not plain what they have done too often.
+    """
+
+    def __init__(self, retry_after_seconds: int, reason: str = "") -> None:
+        what = reason or "Too many attempts."
+        super().__init__(f"{what} Try again in {retry_after_seconds} s.")
         self.retry_after_seconds = retry_after_seconds
+        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,10 @@ class EventsView(APIView):
     @extend_schema(**schema.EVENTS)
     def get(self, request: Request) -> StreamingHttpResponse:
         last_id = request.headers.get("Last-Event-ID") or request.query_params.get("last_event_id")
-        follower = process_feed.follow(last_id, settings.EVENTS_MAX_CLIENTS)
+        client = client_network(request.META.get("REMOTE_ADDR", ""))
+        follower = process_feed.follow(
+            last_id, client, settings.EVENTS_MAX_CLIENTS, settings.EVENTS_MAX_PER_ADDRESS
+        )
         return server_sent_events.answer(follower, request.META.get("gunicorn.socket"))
 
 

@@ -10,6 +10,7 @@ from redis import Redis
 from store import event_feed, event_stream, keys
 from store.connections import queue_breaker
 from store.event_feed import Feed, Follower, TooManyClients
+from store.throttling import TooMany
 from tests.line import Line
 from tests.servers import HANGING_READ_SECONDS, free_port, start_redis
 from tests.waiting import wait_for
@@ -53,8 +54,9 @@ def follow(feed) -> Iterator[Follow]:
     """Follow the events after an id, or from now on."""
     followers: list[Follower] = []
 
-    def one(last_id: str | None = None) -> Follower:
-        followers.append(feed.follow(last_id, max_clients=3))
+    def one(last_id: str | None = None, client: str = "") -> Follower:
+        client = client or f"client {len(followers)}"
+        followers.append(feed.follow(last_id, client, max_clients=3, max_of_one=2))
         return followers[-1]
 
     yield one
@@ -201,6 +203,20 @@ def test_there_are_no_more_than_are_let(server, follow):
     follow()
     with pytest.raises(TooManyClients):
         follow()
+
+
+def test_one_client_leaves_room_for_others(server, feed, follow):
+    followers = [follow(client="one"), follow(client="one")]
+    with pytest.raises(TooMany, match="from this address"):
+        follow(client="one")
+    with pytest.raises(TooMany):
+        follow(client="one")
+    follow(client="another")
+    followers[1].close()
+    follow(client="one")
+    for follower in followers:
+        follower.close()
+    assert set(feed._clients) == {"another", "one"}
 
 
 def test_nobody_listens_to_redis_for_nobody_and_the_next_one_starts_again(server, feed, follow):

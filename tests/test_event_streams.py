@@ -240,7 +240,7 @@ def test_a_client_that_does_not_read_is_dropped_and_no_other_waits_for_it(store)
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="asks the kernel of Linux")
 def test_a_client_that_takes_nothing_is_seen_to_be_gone_before_the_line_is_full(monkeypatch):
-    follower = Follower(Feed(), "")
+    follower = Follower(Feed(), "client", "")
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(server.getsockname())

@@ -22,6 +22,8 @@ WRONG = [
     ("CACHE_BUDGET_SECONDS", "0"),
     ("EVENTS_MAX_CLIENTS", "-1"),
     ("EVENTS_MAX_CLIENTS", "all"),
+    ("EVENTS_MAX_PER_ADDRESS", "0"),
+    ("LIST_MAX_ROWS", "0"),
     ("STRATEGIES", "perhaps"),
     ("METRICS_ALLOW", "everybody"),
     ("MYSQL_PORT", "many"),
