@@ -70,7 +70,7 @@ def ensure_running(var_dir: Path) -> None:
     Raises EmbeddedRedisError where it cannot be started.
     """
     path = socket_path(var_dir)
-    var_dir.mkdir(parents=True, exist_ok=True)
+    var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.parent != var_dir:
         _make_private_folder(path.parent)
     # Two processes may get here at once: one starts the server while the other waits.

@@ -10,7 +10,7 @@ def read_or_make(path: Path) -> str:
 
     Processes that do so at the same time agree on one key.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)

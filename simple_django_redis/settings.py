@@ -17,6 +17,7 @@ from marshmallow.validate import Length, Range, Regexp
 
 from simple_django_redis import embedded, secret
 from simple_django_redis.environment import LONGEST_SECONDS, env, host, network, origin
+from simple_django_redis.private_database import PrivateDatabase
 from simple_django_redis.redis_cluster import node_urls, refuse_what_needs_one_server, use_cluster
 from simple_django_redis.redis_url import is_one_server, redis_url, with_options
 from simple_django_redis.replica_hosts import Host, replica_databases, replica_host
@@ -280,6 +281,7 @@ else:
             "NAME": VAR_DIR / "db.sqlite3",
             "CONN_MAX_AGE": 60,
             "OPTIONS": {
+                "factory": PrivateDatabase,
                 # Readers do not wait for the writer, and a writer waits its turn for up to 5 s.
                 "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;",
                 "transaction_mode": "IMMEDIATE",

@@ -90,7 +90,7 @@ def make_user(user: str, password: str) -> None:
 def one_at_a_time() -> Iterator[None]:
     """Hold a lock that all preparers of this database share, so that replicas may start together."""
     if not settings.MYSQL_HOST:
-        settings.VAR_DIR.mkdir(parents=True, exist_ok=True)
+        settings.VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (settings.VAR_DIR / "prepare.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
