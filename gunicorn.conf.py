@@ -1,12 +1,9 @@
 """How gunicorn serves the store; `gunicorn simple_django_redis.wsgi` in this folder reads it."""
 
-import atexit
 import errno
 import os
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,31 +11,21 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "simple_django_redis.settings")
 
 
-def remove_metrics(folder: str, owner_pid: int) -> None:
-    """Remove the folder of metrics at the master's exit; workers inherit its exit handlers."""
-    if os.getpid() == owner_pid:
-        shutil.rmtree(folder, ignore_errors=True)
-
+from simple_django_redis import metric_files
 
 # Before anything imports prometheus_client: where the workers put what they count.
 # A reload (SIGHUP) reads this file again in the same master, which goes on counting in the same files.
 if os.environ.get("METRICS_MASTER") != str(os.getpid()):
     os.environ["METRICS_MASTER"] = str(os.getpid())
-    metrics_folder = tempfile.mkdtemp(prefix="store-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
-    atexit.register(remove_metrics, metrics_folder, os.getpid())
+    metric_files.make_folder()
 slot_of_this_process: dict[str, int | str] = {"slot": "master"}
 
-import prometheus_client.values
 from django.conf import settings
-from prometheus_client.multiprocess import mark_process_dead
 
 from simple_django_redis import companion, demo_token, draining, embedded
 from simple_django_redis.startup import start_embedded_redis
 
-prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(
-    lambda: slot_of_this_process["slot"]
-)
+metric_files.use(lambda: slot_of_this_process["slot"])
 
 if not demo_token.value:  # A reload reads this file again, too.
     demo_token.make()
@@ -78,6 +65,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(_server: Any, worker: Any) -> None:
     slot_of_this_process["slot"] = worker.metrics_slot
+    metric_files.see_to_folder()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -89,7 +77,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    mark_process_dead(worker.metrics_slot)  # A gauge of a dead worker says nothing.
+    metric_files.forget_process(worker.metrics_slot)  # A gauge of a dead worker says nothing.
 
 
 def on_starting(_server: Any) -> None:
@@ -112,7 +100,7 @@ def when_ready(_server: Any) -> None:
         threading.Thread(target=embedded.keep_running, args=[settings.VAR_DIR], daemon=True).start()
     if settings.RUN_WORKER:
         # What it counts is not for the files of the web server's workers.
-        metrics = ("METRICS_MASTER", "PROMETHEUS_MULTIPROC_DIR")
+        metrics = ("METRICS_MASTER", metric_files.VARIABLE)
         companion.worker.start(
             {name: os.environ[name] for name in os.environ if name not in metrics}
         )

@@ -45,22 +45,32 @@ class CacheTotals:
         return self.fill_seconds / self.fills if self.fills else None
 
 
+class NotThere(Exception):
+    """The folder that the workers count in is gone, or a file of it is."""
+
+
 def read(use: Callable[[CollectorRegistry], T]) -> T:
-    """Return what `use` makes of the registry that has all workers' samples."""
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    """Return what `use` makes of the registry that has all workers' samples; raises NotThere."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return use(REGISTRY)
+    registry = CollectorRegistry()
     try:
-        return use(registry)
-    except struct.error:  # A worker that starts is just making its file, which is empty at first.
-        time.sleep(STARTING_SECONDS)
-        return use(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        try:
+            return use(registry)
+        except struct.error:  # A worker that starts is just making its file, empty at first.
+            time.sleep(STARTING_SECONDS)
+            return use(registry)
+    except (OSError, ValueError, struct.error) as error:
+        raise NotThere("what the workers have counted has been removed") from error
 
 
 def of_cache() -> CacheTotals:
-    """Return what the cache has done, over all families."""
-    sums, outcomes = read(_sums)
+    """Return what the cache has done, over all families; nothing if that is not there."""
+    try:
+        sums, outcomes = read(_sums)
+    except NotThere:
+        sums, outcomes = defaultdict(float), defaultdict(float)
     return CacheTotals(
         reads=int(sums["store_cache_requests_total"]),
         from_cache=int(sum(outcomes[outcome.value] for outcome in FROM_CACHE)),

@@ -30,7 +30,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format, added up over gunicorn's workers."""
     if not may_ask(request):
         return HttpResponse("METRICS_ALLOW does not name your address.\n", status=403)
-    return HttpResponse(metric_totals.read(generate_latest), content_type=CONTENT_TYPE_LATEST)
+    try:
+        found = metric_totals.read(generate_latest)
+    except metric_totals.NotThere as error:
+        return HttpResponse(f"Not available: {error}.\n", status=503, content_type="text/plain")
+    return HttpResponse(found, content_type=CONTENT_TYPE_LATEST)
 
 
 def may_ask(request: HttpRequest) -> bool:

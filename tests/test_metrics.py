@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import psutil
 import pytest
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from simple_django_redis import metric_files
 from simple_django_redis.middleware import TrustedProxyMiddleware
 from store import keys, metric_totals
 from store.caching import Outcome
@@ -123,6 +126,43 @@ def test_counts_add_up_over_the_workers_whoever_answers(store, books, tmp_path):
     found = [scrape(store) for _ in range(6)]
     assert {total(samples, "store_cache_requests_total") for samples in found} == {sent}
     assert all(samples == found[0] for samples in found)
+
+
+def test_a_folder_that_others_remove_takes_nothing_down(store, books, tmp_path):
+    use_all_workers(store, tmp_path)
+    gone = worker_pids(store)
+    (folder,) = folders(tmp_path)
+    shutil.rmtree(folder)
+    assert store.get("/metrics").status == 503
+    # What has not been counted before needs a file; other answers do not wait for it.
+    for path in (CACHED, "/store/", f"/store/cached/?search={books[0].name}", "/redis/"):
+        assert store.get(path.replace(" ", "%20")).status in (200, 201)
+    os.kill(gone[0], signal.SIGTERM)
+    wait_for(lambda: len(worker_pids(store)) == WORKERS and worker_pids(store) != gone)
+    wait_for(lambda: store.get("/metrics").status == 200)
+    shutil.rmtree(folder)
+    assert store.close() == 0
+
+
+def test_without_a_folder_that_can_be_made_a_process_counts_for_itself(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv(metric_files.VARIABLE, str(blocked / "folder"))
+    monkeypatch.setattr("prometheus_client.values.ValueClass", None)
+    metric_files.use(lambda: "0")
+    registry = CollectorRegistry()
+    for name in ("a", "b"):
+        Counter(name, "One", ["x"], registry=registry).labels("y").inc()
+    assert registry.get_sample_value("b_total", {"x": "y"}) == 1
+    with pytest.raises(metric_totals.NotThere):
+        metric_totals.read(generate_latest)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_file_that_is_none_is_a_503_of_the_metrics(content, client, tmp_path, monkeypatch):
+    monkeypatch.setenv(metric_files.VARIABLE, str(tmp_path))
+    (tmp_path / "counter_0.db").write_bytes(content)
+    assert client.get("/metrics").status_code == 503
 
 
 def counted(client, since: Samples | None = None) -> Samples:
