@@ -69,6 +69,18 @@ def parse_address(value: str) -> str:
         raise EnvError(str(error)) from error
 
 
+def refuse_other_names(*, mysql_host: str, redis_url: str) -> None:
+    """Raise ValueError if what names a server elsewhere is set, and would be ignored here."""
+    of_mysql = "MYSQL_HOST, MYSQL_PORT, MYSQL_NAME, MYSQL_USER and MYSQL_PASSWORD"
+    for name, found, instead in (
+        ("DATABASE_URL", mysql_host, of_mysql),
+        ("MYSQL_URL", mysql_host, of_mysql),
+        ("CACHE_URL", redis_url, "REDIS_URL"),
+    ):
+        if env.str(name, "") and not found:
+            raise ValueError(f"{name} is set, which the store does not read; set {instead} instead")
+
+
 def network(value: str) -> IPv4Network | IPv6Network:
     """Parse an address or a network, such as 10.0.0.0/8."""
     try:

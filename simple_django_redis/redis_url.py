@@ -23,7 +23,11 @@ def redis_url(url: str, password: str, name: str = "REDIS_URL") -> str:
         return ""
     try:
         return _checked(url.strip(), password)
-    except (ValueError, TypeError, redis.RedisError) as error:
+    except TypeError as error:  # Its message would name the option.
+        raise ValueError(
+            f"{name}: an option in it is none of redis-py's; a ? in a password is written %3F"
+        ) from error
+    except (ValueError, redis.RedisError) as error:
         raise ValueError(f"{name}: {error}") from error
 
 
@@ -37,7 +41,21 @@ def with_options(url: str, **options: object) -> str:
     return f"{url}{'&' if '?' in url else '?'}{urlencode(options)}"
 
 
+def _refuse_dropped_parts(url: str) -> None:
+    """Raise ValueError if redis-py would drop a part of `url`, which may be one of a password."""
+    if "#" in url:
+        raise ValueError("what follows a # would be ignored; in a password it is written %23")
+    for field in filter(None, split(url).query.split("&")):
+        name, _, value = field.partition("=")
+        if not value or not name.isidentifier():
+            raise ValueError(
+                "options follow a ? as NAME=VALUE&NAME=VALUE, other text would be ignored; in a "
+                "password ? / # and @ are written %3F %2F %23 and %40"
+            )
+
+
 def _checked(url: str, password: str) -> str:
+    _refuse_dropped_parts(url)
     if nodes := node_urls(url):
         return cluster_url([_checked(node, password) for node in nodes])
     parts = split(url)

@@ -1,6 +1,7 @@
 """A wrong variable stops the start with one line that names it."""
 
 import os
+import re
 import socket
 import subprocess
 
@@ -8,7 +9,7 @@ import pytest
 from django.db import connection
 from environs import EnvError
 
-from simple_django_redis.environment import parse_port
+from simple_django_redis.environment import parse_port, refuse_other_names
 from simple_django_redis.redis_url import redis_url
 from tests import preloaded
 from tests.processes import clean_environment
@@ -251,6 +252,39 @@ def test_production_settings_pass_djangos_deployment_check(db):
 )
 def test_the_password_joins_a_url_that_has_none(url, password, joined):
     assert redis_url(url, password) == joined
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://store:57#hunter2@host:6379/0",
+        "redis://store:57?hunter2@host:6379/0",
+        "redis://store:57?hun=ter2@host:6379/0",
+        "redis://store:57/hunter2@host:6379/0",
+        "redis://host:6379/0?hunter2",
+        "redis://host:6379/0?password=",
+        "redis://host:6379/0#hunter2",
+        "unix://store:57#hunter2@/run/redis.sock",
+        "unix:///run/redis.sock?db=1&hunter2",
+        "redis+sentinel://store:57#hunter2@h1,h2/primary/0",
+        "redis+sentinel://h1,h2/primary/0?hunter2",
+        "redis+cluster://store:57#hunter2@h1,h2/0",
+        "redis+cluster://store:57?hunter2@h1,h2/0",
+    ],
+)
+def test_a_redis_url_with_a_part_that_would_be_dropped_is_refused(url):
+    with pytest.raises(ValueError, match=r"^REDIS_URL: ") as refused:
+        redis_url(url, "")
+    assert not re.search("hun|ter2", str(refused.value))
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "MYSQL_URL", "CACHE_URL"])
+def test_a_server_named_in_a_variable_of_other_programs_stops_the_start(name, monkeypatch):
+    monkeypatch.setenv(name, "mysql://root:hunter2@db/store")
+    with pytest.raises(ValueError, match=rf"^{name} is set.*(MYSQL_HOST|REDIS_URL)") as refused:
+        refuse_other_names(mysql_host="", redis_url="")
+    assert "hunter2" not in str(refused.value)
+    refuse_other_names(mysql_host="db", redis_url="redis://cache")
 
 
 def test_lists_may_have_spaces_after_their_commas():
