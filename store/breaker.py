@@ -6,17 +6,17 @@ counts is whether the server answers, whatever the answer is.
 """
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
 from enum import Enum
 from typing import TypeVar
 
+from store.sparing_log import Sparingly, kind_of
+
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
-# How often one kind of refusal is logged: a client may cause it as often as it likes.
-LOG_REFUSALS_SECONDS = 60.0
+MOST_CHANGES = 5  # that are logged within a minute
 
 T = TypeVar("T")
 
@@ -38,7 +38,8 @@ class Verdict(Enum):
 class Breaker:
     """Guards calls to something that may be down, for one process.
 
-    `judge(error)` says what an exception says about the server, and may ask it. Callers get `failures`
+    `judge(error, was_down)` says what an exception says about the server. It may ask the server, which is
+    not needed if it is known to have been down. Callers get `failures`
     as Unavailable, other exceptions (of an answer, such as that there is no such product) as they are.
     """
 
@@ -46,8 +47,9 @@ class Breaker:
         self,
         name: str,
         failures: tuple[type[Exception], ...],
-        judge: Callable[[Exception], Verdict],
+        judge: Callable[[Exception, bool], Verdict],
         clock: Callable[[], float] = time.monotonic,
+        describe: Callable[[Exception], str] = lambda error: f"{type(error).__name__}: {error}",
     ) -> None:
         self.name = name
         self._failures = failures
@@ -56,7 +58,10 @@ class Breaker:
         self._lock = threading.Lock()
         self._next_try: float | None = None  # None: closed
         self._local = threading.local()
-        self._logged: dict[object, float] = {}
+        self._describe = describe
+        self._refusals = Sparingly(clock=clock)
+        self._changes = Sparingly(MOST_CHANGES, clock)
+        self._is_told = False
 
     def call(self, function: Callable[[], T]) -> T:
         """Return what `function()` returns.
@@ -73,7 +78,7 @@ class Breaker:
         except Unavailable:
             raise
         except Exception as error:
-            verdict = self._judge(error)
+            verdict = self._judge(error, self._next_try is not None)
             if verdict is Verdict.DOWN:
                 self._open(error)
                 raise Unavailable(f"{self.name} is down") from error
@@ -90,18 +95,14 @@ class Breaker:
 
     def log_refusal(self, error: Exception) -> None:
         """Log that one call failed, once a minute for each kind of error."""
-        code = error.args[0] if error.args and isinstance(error.args[0], int) else None
-        kind, now = (type(error), code), self._clock()
-        if now - self._logged.get(kind, -math.inf) >= LOG_REFUSALS_SECONDS:
-            self._logged[kind] = now
-            logger.error(
-                "%s did not do what was asked: %s: %s", self.name, type(error).__name__, error
-            )
+        if self._refusals.allows(kind_of(error)):
+            logger.error("%s did not do what was asked: %s", self.name, self._describe(error))
 
     def reset(self) -> None:
         """Forget about failures."""
         self._next_try = None
-        self._logged.clear()
+        self._refusals.forget()
+        self._changes.forget()
 
     def _may_try(self) -> bool:
         if self._next_try is None:
@@ -117,9 +118,12 @@ class Breaker:
             was_closed = self._next_try is None
             self._next_try = self._clock() + RETRY_SECONDS
         if was_closed:
-            logger.error("%s is down: %s", self.name, error, exc_info=error)
+            self._is_told = self._changes.allows("down")
+            if self._is_told:
+                logger.error("%s is down: %s", self.name, self._describe(error), exc_info=error)
 
     def _close(self) -> None:
         if self._next_try is not None:
             self._next_try = None
-            logger.warning("%s is back", self.name)
+            if self._is_told:
+                logger.warning("%s is back", self.name)

@@ -1,5 +1,6 @@
 """The product lists: what they hold, and the one place where products and their cache meet."""
 
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from store.writes import TableWatch
 
 ORDERINGS = ("id", "name", "price", "date_modified")
 MAX_LIMIT = 1000
+BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]+")
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ _database = Breaker(
     "The database",
     failures=(OperationalError, InterfaceError),
     judge=database_errors.judge,
+    describe=database_errors.describe,
 )
 
 
@@ -177,14 +180,23 @@ def select(query: ProductQuery) -> QuerySet[Product]:
     """Return the products that match `query`, ordered, ties broken by id; all pages of them."""
     products = Product.objects.order_by(query.ordering, "id")
     if query.search:
-        products = products.filter(
-            Q(name__icontains=query.search) | Q(description__icontains=query.search)
-        )
+        products = products.filter(_contains("name", query) | _contains("description", query))
     if query.min_price is not None:
         products = products.filter(price__gte=query.min_price)
     if query.max_price is not None:
         products = products.filter(price__lte=query.max_price)
     return products
+
+
+def _contains(field: str, query: ProductQuery) -> Q:
+    """Compare as the database does, but what lies beyond the BMP, such as emoji, by its bytes.
+
+    To utf8mb4_general_ci all of those are the same character.
+    """
+    found = Q(**{f"{field}__icontains": query.search})
+    for run in BEYOND_BMP.findall(query.search):
+        found &= Q(**{f"{field}__contains": run})
+    return found
 
 
 def load(query: ProductQuery) -> bytes:

@@ -16,6 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from store.breaker import Breaker, Unavailable, Verdict
 from store.primary_connections import is_of_sentinels, parse
+from store.redis_errors import describe
 from store.sentinels import Primary, primary_of
 
 T = TypeVar("T")
@@ -89,18 +90,20 @@ def queue_redis() -> Redis:
         return _client(settings.QUEUE_REDIS_URL)
 
 
-def judge_at(find_url: Callable[[], str]) -> Callable[[Exception], Verdict]:
+def judge_at(find_url: Callable[[], str]) -> Callable[[Exception, bool], Verdict]:
     """Return what says whether an error of the server at a URL means that it is down.
 
     One connection that was lost, or one command that was slow or refused, does not: that takes another
     connection on which a PING fails as well.
     """
 
-    def judge(error: Exception) -> Verdict:
+    def judge(error: Exception, was_down: bool) -> Verdict:  # noqa: FBT001  # Its one caller has both.
         if isinstance(error, NotThisTime):
             return Verdict.UNKNOWN
         if not isinstance(error, RedisConnectionError | RedisTimeoutError):
             return Verdict.ANSWERED
+        if was_down:
+            return Verdict.DOWN
         with closing(Redis.from_pool(make_pool(find_url(), max_connections=1))) as redis:
             try:
                 redis.ping()
@@ -116,6 +119,7 @@ queue_breaker = Breaker(
     "Redis, for what is no cache,",
     failures=(RedisConnectionError, RedisTimeoutError),
     judge=judge_at(lambda: settings.QUEUE_REDIS_URL),
+    describe=lambda error: describe(error, settings.QUEUE_REDIS_URL),
 )
 
 

@@ -22,7 +22,7 @@ SQLITE_OUTAGES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 PRIMARY_CODE = 0xFF  # SQLite's extended codes have the cause of an error in the other bits.
 
 
-def judge(error: Exception) -> Verdict:
+def judge(error: Exception, was_down: bool) -> Verdict:  # noqa: FBT001  # Its one caller has both.
     """Say whether `error`, raised by a use of the default connection, means that the server is down.
 
     A connection that has failed is closed. Pings on a new one, for at most twice PING_SECONDS.
@@ -41,7 +41,14 @@ def judge(error: Exception) -> Verdict:
     if not is_of_connection(error):
         return Verdict.ANSWERED
     connection.close()
-    return Verdict.ANSWERED if _answers() else Verdict.DOWN
+    return Verdict.DOWN if was_down or not _answers() else Verdict.ANSWERED
+
+
+def describe(error: BaseException) -> str:
+    """Return kind, text and address of an error of the default database in one line."""
+    known = connections["default"].settings_dict
+    where = f"{known['HOST']}:{known['PORT']}" if known["HOST"] else known["NAME"]
+    return f"{type(error).__name__}: {error} [{where}]"
 
 
 def is_of_connection(error: Exception) -> bool:

@@ -14,11 +14,14 @@ from store.api_exceptions import ServiceUnavailable, as_api_exception
 from store.basket import BasketFull, NotThere
 from store.breaker import Unavailable
 from store.catalogue import TooManyRows
+from store.database_errors import describe
 from store.exports import NotFinished
 from store.job_status import NoSuchJob
+from store.sparing_log import Sparingly, kind_of
 from store.throttling import TooMany
 
 logger = logging.getLogger(__name__)
+_failures = Sparingly()
 
 
 class Conflict(exceptions.APIException):
@@ -28,7 +31,8 @@ class Conflict(exceptions.APIException):
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Answer what is down with 503 and Retry-After, what a basket refuses, all else as DRF does."""
     if isinstance(error, OperationalError | InterfaceError):
-        logger.error("The database failed: %s", error, exc_info=error)
+        if _failures.allows(kind_of(error)):
+            logger.error("The database failed: %s", describe(error), exc_info=error)
         error = ServiceUnavailable()
     elif isinstance(error, Unavailable | TooMany):
         error = as_api_exception(error)

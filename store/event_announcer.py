@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from redis.exceptions import RedisError
 
 from store import event_stream
 from store.breaker import RETRY_SECONDS, Unavailable
+from store.redis_errors import describe
 
 logger = logging.getLogger(__name__)
 BULK = "bulk"  # Something has changed, nobody says what.
@@ -89,7 +91,8 @@ class Announcer:
             is_news = not self._complained and not isinstance(error, Unavailable)
             self._complained |= is_news
         if is_news:  # The breaker tells of outages, but not of a server that is full or read-only.
-            logger.error("Redis refuses events; they wait: %s", error, exc_info=error)
+            why = describe(error, settings.QUEUE_REDIS_URL)
+            logger.error("Redis refuses events; they wait: %s", why)
         self._see_to_it()
 
     def _see_to_it(self) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 
+from django.conf import settings
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -19,6 +20,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from store import event_stream, keys, metrics
 from store.breaker import RETRY_SECONDS, Unavailable
 from store.event_stream import RESET, Entry
+from store.redis_errors import describe
+from store.sparing_log import Sparingly, kind_of
 from store.throttling import TooMany
 
 logger = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ class Feed:
         self._clients = Counter[str]()
         self._last_left = 0.0
         self._thread: threading.Thread | None = None
-        self._complaint = ""
+        self._complaints = Sparingly()
 
     def follow(
         self, last_id: str | None, client: str, max_clients: int, max_of_one: int
@@ -146,10 +149,9 @@ class Feed:
 
     def _complain(self, error: Exception) -> None:
         # The breaker tells of outages. What else there may be does not change every second.
-        if not isinstance(error, Unavailable | RedisConnectionError | RedisTimeoutError):
-            if repr(error) != self._complaint:
-                logger.warning("Events wait: %r", error, exc_info=error)
-            self._complaint = repr(error)
+        is_told = isinstance(error, Unavailable | RedisConnectionError | RedisTimeoutError)
+        if not is_told and self._complaints.allows(kind_of(error)):
+            logger.warning("Events wait: %s", describe(error, settings.QUEUE_REDIS_URL))
 
 
 class Follower:

@@ -4,6 +4,7 @@ Answered ahead of everything else, whatever Host header the prober sends and wit
 https, as platforms probe the container over plain HTTP by its address.
 """
 
+import logging
 from collections.abc import Callable
 
 from django.conf import settings
@@ -14,9 +15,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django_redis.cache import RedisCache
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from store import cluster, keys
+from store import cluster, keys, redis_errors
 from store.caching import process_cache
 from store.connections import queue_redis
+from store.database_errors import describe
+from store.sparing_log import Sparingly, kind_of
+
+logger = logging.getLogger(__name__)
+_complaints = Sparingly()
 
 
 def process_is_ending() -> bool:
@@ -56,7 +62,9 @@ def database_state() -> str:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError:
+    except DatabaseError as error:
+        if _complaints.allows(kind_of(error)):
+            logger.error("/readyz: the database is down: %s", describe(error))  # noqa: TRY400  # One line.
         return "down"
     finally:
         connection.close_if_unusable_or_obsolete()
@@ -71,7 +79,7 @@ def cache_state() -> str:
     if process_cache.outage.lasts:
         return "down"
     try:
-        cluster.ping(cache.client.get_client())
+        process_cache.outage.ask(lambda: cluster.ping(cache.client.get_client()))
     except RedisError as error:
         process_cache.outage.note_failure(error)  # Its thread looks where the servers are by now.
         return "down"
@@ -82,10 +90,13 @@ def queue_state() -> str:
     """Say whether the Redis for what is no cache takes a write: it evicts nothing, so it may be full."""
     try:
         queue_redis().set(keys.write_check_key(), "1", ex=keys.WRITE_CHECK_SECONDS)
-    except OutOfMemoryError:
-        return "full"
-    except ResponseError:
-        return "refuses writes"
-    except RedisError:
+    except RedisError as error:
+        if _complaints.allows(kind_of(error)):
+            said = redis_errors.describe(error, settings.QUEUE_REDIS_URL)
+            logger.error("/readyz: Redis, for what is no cache: %s", said)  # noqa: TRY400  # One line.
+        if isinstance(error, OutOfMemoryError):
+            return "full"
+        if isinstance(error, ResponseError):
+            return "refuses writes"
         return "down"
     return "ok"

@@ -21,6 +21,7 @@ UNVERSIONED = 0
 PRODUCT_LIST = "product"
 FAMILIES = (PRODUCT_LIST,)
 
+PROBE_SECONDS = 10
 # Keys beside the variants that CACHE_MAX_VARIANTS leaves room for: the main entry's own.
 RESERVED_KEYS = 8
 
@@ -112,6 +113,11 @@ def entry_keys(family: str, query: str = "", max_variants: int = 1000) -> EntryK
 def generation_key(family: str) -> str:
     """Return the key of the token that all entries of `family` share; it is UNVERSIONED."""
     return f"{family}:generation"
+
+
+def probe_key(family: str) -> str:
+    """Return the key that shows that Redis takes writes; UNVERSIONED, lives PROBE_SECONDS."""
+    return f"{family}:probe"
 
 
 def orm_prefix(generation: str) -> str:

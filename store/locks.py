@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.conf import settings
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
 from store import keys
 from store.breaker import Unavailable
 from store.connections import queue_redis
+from store.redis_errors import describe
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.05  # How often who waits asks again.
@@ -86,7 +88,8 @@ class HeldLock:
             if time.monotonic() >= self._leased_until:
                 raise self._lost() from error
             # The work is done, and was done alone. Who comes next waits for the lease to end.
-            logger.warning('The lock "%s" ends with its lease: %r', self.name, error)
+            why = describe(error.__cause__ or error, settings.QUEUE_REDIS_URL)
+            logger.warning('The lock "%s" ends with its lease: %s', self.name, why)
 
     def _lost(self) -> LockLost:
         return LockLost(

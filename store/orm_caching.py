@@ -46,7 +46,7 @@ class OrmRedis(Redis):
         except NoScriptError:  # redis-py loads the script and tries again.
             raise
         except RedisError as error:
-            process_cache.outage.begin(error)
+            process_cache.outage.note_failure(error)
             raise RedisConnectionError(str(error)) from error
 
     def evalsha(self, sha: str, number_of_keys: int, *arguments: Any) -> Any:

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from store.breaker import Breaker
 from store.connections import judge_at
+from store.redis_errors import describe
 
 T = TypeVar("T")
 ALIAS = "throttle"
@@ -55,8 +56,17 @@ def _url() -> str:
     return str(url if isinstance(url, str) else url[0])
 
 
+def _describe(error: Exception) -> str:
+    return describe(error, _url())
+
+
 # What is refused (by a server that is full, or read-only) cannot be counted, but is no outage.
-breaker = Breaker("Redis, for the throttles,", failures=(RedisError,), judge=judge_at(_url))
+breaker = Breaker(
+    "Redis, for the throttles,",
+    failures=(RedisError,),
+    judge=judge_at(_url),
+    describe=_describe,
+)
 
 
 class TooMany(Exception):

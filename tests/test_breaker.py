@@ -48,7 +48,7 @@ def test_whatever_was_answered_closes_a_breaker_that_is_half_open(answer):
     now = [0.0]
     verdicts = {"down": Verdict.DOWN, "refused": Verdict.ANSWERED}
 
-    def judge(error: Exception) -> Verdict:
+    def judge(error: Exception, _was_down: bool) -> Verdict:
         return verdicts.get(str(error.args[0]), Verdict.ANSWERED)
 
     def fail(error: Exception) -> Any:
@@ -93,7 +93,7 @@ def test_an_answer_that_is_no_failure_reaches_the_caller():
 
 def test_the_one_call_that_tries_may_ask_within_itself():
     now = [0.0]
-    breaker = Breaker("It", (Trouble,), lambda _error: Verdict.DOWN, clock=lambda: now[0])
+    breaker = Breaker("It", (Trouble,), lambda *_: Verdict.DOWN, clock=lambda: now[0])
 
     def fail() -> None:
         raise Trouble

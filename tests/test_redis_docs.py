@@ -38,6 +38,10 @@ MADE = {
         str(caches["default"].make_key(keys.generation_key(family), UNVERSIONED))
         for family in keys.FAMILIES
     ],
+    "probe_key": lambda: [
+        str(caches["default"].make_key(keys.probe_key(family), UNVERSIONED))
+        for family in keys.FAMILIES
+    ],
     "orm_prefix": lambda: [
         f"{keys.orm_prefix('0f3c')}{name}"
         for name in ("q:12ab", "conj:store_product:id=1", "schemes:store_product")

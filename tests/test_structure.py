@@ -27,11 +27,13 @@ PLUMBING = {
     "metrics",
     "primary_connections",
     "queues",
+    "redis_errors",
     "redis_survey",
     "server_urls",
     "replicas",
     "replication",
     "sentinels",
+    "sparing_log",
     "throttling",
     "timetable",
     "view_counts",
@@ -109,4 +111,7 @@ def test_only_the_settings_read_the_environment():
         )
     }
     # prometheus_client has no other way to say where its files are, and wsgi.py's is Django's own.
-    assert readers == {Path("store/metric_totals.py")}
+    assert readers == {
+        Path("store/metric_totals.py"),
+        Path("simple_django_redis/metric_files.py"),
+    }

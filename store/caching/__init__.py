@@ -59,7 +59,12 @@ def _copies() -> NoCopies:
 # What all threads of this process share.
 process_cache = Aside(
     _entries,
-    Outage(_forget_all, lambda: _entries.renew(keys.FAMILIES), _entries.delete),
+    Outage(
+        _forget_all,
+        lambda: _entries.renew(keys.FAMILIES),
+        _entries.delete,
+        lambda: _entries.prove(keys.FAMILIES),
+    ),
     copies=_copies(),
 )
 os.register_at_fork(after_in_child=process_cache.start_over)
@@ -99,6 +104,7 @@ def fetch(
         lease_seconds=settings.CACHE_LEASE_SECONDS,
         budget_seconds=settings.CACHE_BUDGET_SECONDS,
         command_seconds=settings.REDIS_COMMAND_SECONDS,
+        retry_seconds=settings.REDIS_READ_SECONDS,
     )
     return process_cache.fetch(item, load, limits, may_store=may_store, may_refill=may_refill)
 

@@ -51,7 +51,7 @@ class Aside(Shared):
         if self.outage.lasts:
             return None
         try:
-            return self.entries.make_generation(keys.entry_keys(family))
+            return self.outage.ask(lambda: self.entries.make_generation(keys.entry_keys(family)))
         except RedisError as error:
             self.outage.note_failure(error)
             return None
@@ -70,7 +70,7 @@ class Aside(Shared):
         if self.outage.owes_an_invalidation:  # Redis will be told of everything.
             return "postponed"
         try:
-            self.entries.forget(family)
+            self.outage.ask(lambda: self.entries.forget(family))
         except RedisError as error:
             self.outage.begin(error, invalidation_lost=True)
             return "postponed"

@@ -36,6 +36,7 @@ class Limits:
     lease_seconds: float  # that a filler may take
     budget_seconds: float  # for all commands to Redis together
     command_seconds: float  # for one of them, by the connection's own timeouts
+    retry_seconds: float = 0.0  # for one that is tried again on another connection
 
 
 @dataclass(frozen=True)

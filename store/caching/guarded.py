@@ -31,7 +31,7 @@ class GuardedCache(RedisCache):  # type: ignore[misc]  # django-redis is untyped
         if process_cache.outage.lasts:
             return otherwise
         try:
-            return command()
+            return process_cache.outage.ask(command)
         except RedisError as error:
             process_cache.outage.note_failure(error)
             return otherwise

@@ -1,8 +1,9 @@
 """What a process does from the moment it cannot reach Redis until it may trust Redis again.
 
-While the outage lasts no request touches Redis. A thread tries once a second; the way back leads
-through new generations for everything, as what Redis holds may be older than writes that nobody could
-announce to it. That is also how an invalidation that got lost is made up for.
+While the outage lasts no request touches Redis. A thread tries once a second. If this process could not
+announce a write, or if it is not the same server any more, which may hold what is older than writes that
+were announced, the way back leads through new generations for everything. Other processes make up for
+what they could not announce by themselves; so what is cached survives an outage that lost nothing.
 """
 
 import atexit
@@ -12,12 +13,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
+from django.conf import settings
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from store import metrics
+from store.breaker import MOST_CHANGES
 from store.connections import NotThisTime
+from store.redis_errors import describe, is_refusal
 from store.sentinels import PrimaryChanged
+from store.sparing_log import Sparingly, kind_of
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
@@ -26,12 +34,19 @@ REMEMBERED_SECONDS = 60.0
 REMEMBERED_CHANGES = 10_000
 
 
+T = TypeVar("T")
+
+
+class TooSlow(NotThisTime):
+    """A command was slow once, and its request has no time to see whether it is so again."""
+
+
 class Outage:
     """The circuit breaker of one process for Redis.
 
     `forget_all()` deletes all generations, which a full Redis allows too; `renew_all()` sets new
-    ones, which proves that Redis takes writes again; `delete()` deletes a single key. They raise
-    RedisError while it is down.
+    ones; `delete()` deletes a single key; `prove()` shows that Redis takes writes and returns what tells
+    this server, and what it holds, from another one. They raise RedisError while it is down.
     """
 
     def __init__(
@@ -39,10 +54,18 @@ class Outage:
         forget_all: Callable[[], None],
         renew_all: Callable[[], None],
         delete: Callable[[str], object] = lambda _key: None,
+        prove: Callable[[], object] = lambda: None,
     ) -> None:
         self._forget_all = forget_all
         self._renew_all = renew_all
         self._delete = delete
+        self._prove = prove
+        self._server: object = None  # what `prove` has said last
+        self._has_looked = False
+        self._suspected_at: float | None = None
+        self._refusals = Sparingly()
+        self._changes = Sparingly(MOST_CHANGES)
+        self._is_told = False
         self._outdated: deque[str] = deque()
         self._changed: deque[tuple[float, str]] = deque(maxlen=REMEMBERED_CHANGES)
         self._began: float | None = None
@@ -69,9 +92,67 @@ class Outage:
         return self.lasts and self._invalidation_lost
 
     def note_failure(self, error: RedisError) -> None:
-        """Note that a command failed with `error`, whose work need not be made up for."""
-        if not isinstance(error, NotThisTime):
-            self.begin(error)
+        """Note that a command failed with `error`, whose work need not be made up for.
+
+        A refusal (of one type, one user, one size) is an outage only if Redis takes no writes at all.
+        """
+        if isinstance(error, NotThisTime) or (is_refusal(error) and self._takes_writes(error)):
+            return
+        self.begin(error)
+
+    def ask(self, command: Callable[[], T], has_time: Callable[[], bool] = lambda: True) -> T:
+        """Return what `command()` does; if its connection is lost or slow, once more on another one.
+
+        Not without time for it, and only from a server that is proven to be the same, as one that has
+        been restarted may hold what is older than the last writes. `command()` may be repeated.
+        """
+        began = time.monotonic()
+        try:
+            found = command()
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            if isinstance(error, PrimaryChanged):
+                raise
+            if has_time():
+                if not self._is_same_server():
+                    raise
+            elif self._is_first_suspicion(began):
+                raise TooSlow(str(error)) from error
+            else:
+                raise
+        else:
+            self._suspected_at = None
+            return found
+        if not has_time():
+            raise TooSlow("Redis answers again, but too late")
+        return command()
+
+    def know_server(self) -> None:
+        """Look once which server it is, to know it again after a connection was lost."""
+        if not self._has_looked:
+            self._has_looked = True
+            with contextlib.suppress(RedisError):
+                self._server = self._prove()
+
+    def _is_same_server(self) -> bool:
+        try:
+            found = self._prove()
+        except RedisError:
+            return False
+        return found is not None and found == self._server
+
+    def _is_first_suspicion(self, began: float) -> bool:
+        """Say whether nothing failed, unanswered since, before what failed now was asked."""
+        suspected_at, self._suspected_at = self._suspected_at, time.monotonic()
+        return suspected_at is None or began < suspected_at
+
+    def _takes_writes(self, error: RedisError) -> bool:
+        try:
+            self._prove()
+        except RedisError:
+            return False
+        if self._refusals.allows(kind_of(error)):
+            logger.error("Redis refused a command: %s", describe(error, settings.REDIS_URL))
+        return True
 
     def begin(self, error: RedisError, *, invalidation_lost: bool = False) -> None:
         """Leave Redis alone from now on, as a command failed with `error`."""
@@ -81,7 +162,12 @@ class Outage:
                 return
             self._began = time.monotonic()
         metrics.redis_outage.set(1)
-        logger.warning("Redis is left alone, answers come from the database: %r", error)
+        self._is_told = self._changes.allows("outage")
+        if self._is_told:
+            logger.warning(
+                "Redis is left alone, answers come from the database: %s",
+                describe(error, settings.REDIS_URL),
+            )
         self._see_to_recovery()
 
     def leave_outdated(self, whole_key: str) -> None:
@@ -108,12 +194,20 @@ class Outage:
         with self._lock:  # Who writes from now on tells Redis, or notes it, anew.
             owed, self._invalidation_lost = self._invalidation_lost, False
         try:
-            self._forget_all()
-            owed = False
+            renews = owed
+            if owed:
+                self._forget_all()
+                owed = False
+            server = self._prove()
+            if server is None or server != self._server:
+                renews = owed = True
+                self._forget_all()
             while self._outdated:
                 self._delete(self._outdated[0])
                 self._outdated.popleft()
-            self._renew_all()
+            if renews:
+                self._renew_all()
+            owed, self._server = False, server
         except RedisError:
             self._invalidation_lost |= owed
             return False
@@ -123,7 +217,8 @@ class Outage:
             began, self._began = self._began, None
         if began is not None:
             metrics.redis_outage.set(0)
-            logger.warning("Redis is used again, after %.1f s", time.monotonic() - began)
+            if self._is_told:
+                logger.warning("Redis is used again, after %.1f s", time.monotonic() - began)
         return True
 
     def _see_to_recovery(self) -> None:

@@ -6,16 +6,19 @@ raises redis-py's RedisError if Redis is down; what to do then is decided in `re
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
 from django.core.cache import caches
-from redis.exceptions import WatchError
+from redis import Redis
+from redis.exceptions import RedisError, WatchError
 
 from store import cluster, keys
 from store.caching.entry import Entry, new_token
 from store.caching.generations import as_generation, new_generation
+from store.connections import WaitingPool
 from store.keys import EntryKeys
 
 T = TypeVar("T")
@@ -28,6 +31,7 @@ if ARGV[4] == '0' then
   local ok, start = pcall(redis.call, 'GETRANGE', KEYS[3], 0, #ARGV[1] - 1)
   if ok and start == ARGV[1] then return 'ready' end
 end
+if found[2] == ARGV[1] .. ARGV[2] then return 'claimed' end
 if found[2] and string.sub(found[2], 1, #ARGV[1]) == ARGV[1] then return 'held' end
 redis.call('SET', KEYS[2], ARGV[1] .. ARGV[2], 'PX', ARGV[3])
 return 'claimed'
@@ -149,6 +153,39 @@ class RedisEntries:
             self._client().set(
                 self._key(keys.generation_key(family), keys.UNVERSIONED), new_token()
             )
+
+    def prove(self, families: Iterable[str]) -> tuple[str, ...] | None:
+        """Show that Redis takes writes, and return which servers it is, by new connections.
+
+        The answer changes with a restart and with another primary; None if it may not be known.
+        """
+        names = [self._key(keys.probe_key(family), keys.UNVERSIONED) for family in families]
+        client = self._client()
+        if len(servers := cluster.servers(client)) > 1:
+            for name in names:
+                client.set(name, 1, ex=keys.PROBE_SECONDS)
+            names = []
+        found: list[str] = []
+        for server in servers:
+            pool = server.connection_pool
+            options = pool.connection_kwargs | {"connection_class": pool.connection_class}
+            with closing(Redis(connection_pool=WaitingPool(max_connections=1, **options))) as anew:  # type: ignore[no-untyped-call]
+                pipeline: Any = anew.pipeline(transaction=False)
+                for name in names:
+                    pipeline.set(name, 1, ex=keys.PROBE_SECONDS)
+                pipeline.info("server").info("replication")
+                *written, of_server, of_replication = pipeline.execute(raise_on_error=False)
+            for answer in written:
+                if isinstance(answer, RedisError):
+                    raise answer
+            if isinstance(of_server, RedisError) or isinstance(of_replication, RedisError):
+                return None
+            found += [of_server["run_id"], of_replication["master_replid"]]
+        return tuple(found)
+
+    def lock_key(self, names: EntryKeys) -> str:
+        """Return the whole key of an entry's lock."""
+        return self._key(names.lock)
 
     def prefixes(self) -> list[str]:
         """Return what the keys of entries and of generations begin with."""

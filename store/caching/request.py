@@ -74,12 +74,13 @@ class Request:
         if copy := self.shared.copies.find(self.item.names.entry, self.item.query):
             return copy.as_hit()
         try:
+            self.shared.outage.know_server()
             return self._look_or_fill()
         except NotThisTime as error:
             return self._shared_load(error.detail)
         except RedisError as error:
-            self.shared.outage.begin(error)
-            return self._shared_load("cache-down")
+            self.shared.outage.note_failure(error)
+            return self._shared_load("cache-down" if self.shared.outage.lasts else "cache-refused")
         except Unavailable:
             if stale := self._last_good():
                 return stale
@@ -203,7 +204,7 @@ class Request:
                 self.shared.entries.release(self.item.names, generation, token)
             stored = False
         except RedisError as error:
-            self.shared.outage.begin(error)
+            self._leave_claim(error, generation, token)
             stored = False
         if not stored:
             self.shared.copies.expect_no_longer(self.item.names.entry)
@@ -261,8 +262,13 @@ class Request:
         if self.cache_seconds + self.limits.command_seconds > self.limits.budget_seconds:
             raise OverBudget
         started = time.monotonic()
+
+        def has_time() -> bool:
+            spent = self.cache_seconds + time.monotonic() - started
+            return spent + self.limits.retry_seconds <= self.limits.budget_seconds
+
         try:
-            return command()
+            return self.shared.outage.ask(command, has_time)
         finally:
             self.cache_seconds += time.monotonic() - started
 
@@ -274,11 +280,25 @@ class Request:
             self.load_seconds += time.monotonic() - started
 
     def _claim(self, generation: str, token: str, *, replace: bool) -> Claim:
-        return self.ask(
-            lambda: self.shared.entries.claim(
-                self.item.names, generation, token, self.limits.lease_seconds, replace=replace
+        try:
+            return self.ask(
+                lambda: self.shared.entries.claim(
+                    self.item.names, generation, token, self.limits.lease_seconds, replace=replace
+                )
             )
-        )
+        except NotThisTime:
+            raise
+        except RedisError as error:
+            self._leave_claim(error, generation, token)
+            raise
+
+    def _leave_claim(self, error: RedisError, generation: str, token: str) -> None:
+        """Note a failure, after which a claim would hold up all others until its lease ends it."""
+        self.shared.outage.note_failure(error)
+        if self.shared.outage.lasts:
+            self.shared.outage.leave_outdated(self.shared.entries.lock_key(self.item.names))
+        else:
+            self._release(generation, token)
 
     def _release(self, generation: str, token: str) -> None:
         try:

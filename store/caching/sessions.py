@@ -30,8 +30,17 @@ class SessionCache(GuardedCache):
         try:
             if not process_cache.outage.lasts:
                 process_cache.outage.note_change(str(self.make_key(key)))
-                return command()
+                return process_cache.outage.ask(command)
         except RedisError as error:
-            process_cache.outage.begin(error)
+            process_cache.outage.note_failure(error)
+            if not process_cache.outage.lasts and self._is_deleted(key):
+                return False
         process_cache.outage.leave_outdated(str(self.make_key(key)))
         return False
+
+    def _is_deleted(self, key: str) -> bool:
+        try:
+            RedisCache.delete(self, key)
+        except RedisError:
+            return False
+        return True
