@@ -12,6 +12,7 @@ class StoreConfig(AppConfig):
             abandoned_statements,
             basket,
             catalogue,
+            database,  # noqa: F401  # Its check is registered.
             events,
         )
 

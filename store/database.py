@@ -2,20 +2,24 @@
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import Any
 
 from django.conf import settings
-from django.db import OperationalError, connections
+from django.core import checks
+from django.db import OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 WAIT_SECONDS = 60.0
 LOCK_SECONDS = 300
 UNKNOWN_DATABASE = 1049  # ER_BAD_DB_ERROR
 # CR_CONNECTION_ERROR, CR_CONN_HOST_ERROR, CR_UNKNOWN_HOST, CR_SERVER_LOST, ER_SERVER_SHUTDOWN
+NOT_UP_YET = (2002, 2003, 2005, 2013, 1053)
 # What the store does, migrations included, and no more. deploy/mysql-user.sh has the same.
 RIGHTS = "SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES"
-NOT_UP_YET = (2002, 2003, 2005, 2013, 1053)
+# The best first, of MariaDB and of MySQL. The servers' older ones hold all emoji for the same character.
+COLLATIONS = ("utf8mb4_uca1400_ai_ci", "utf8mb4_0900_ai_ci", "utf8mb4_unicode_520_ci")
 
 
 def wait_until_up(say: Callable[[str], object], seconds: float = WAIT_SECONDS) -> None:
@@ -58,8 +62,13 @@ def create_if_missing() -> str:
     else:
         return f"The database {name} is there."
     with closing(_server()) as server, server.cursor() as cursor:
+        cursor.execute("SHOW COLLATION")
+        known = {row[0] for row in cursor.fetchall()}
+        collation = next(one for one in COLLATIONS if one in known)
         quoted = server.ops.quote_name(name)
-        cursor.execute(f"CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET utf8mb4")
+        cursor.execute(
+            f"CREATE DATABASE IF NOT EXISTS {quoted} CHARACTER SET utf8mb4 COLLATE {collation}"
+        )
     return f"Made the database {name}."
 
 
@@ -84,6 +93,46 @@ def make_user(user: str, password: str) -> None:
     with closing(_server()) as server, server.cursor() as cursor:
         for statement, parameters in statements:
             cursor.execute(statement, parameters)
+
+
+def wrong_character_sets() -> list[str]:
+    """Return a sentence for the MySQL database and each table of the store that is not in utf8mb4.
+
+    There is no Persian in latin1 and no emoji in utf8mb3: a search for them would fail.
+    """
+    if not settings.MYSQL_HOST:
+        return []
+    quote = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT default_character_set_name FROM information_schema.schemata"
+            " WHERE schema_name = DATABASE() AND default_character_set_name <> 'utf8mb4'"
+        )
+        found = [
+            f"The database {settings.MYSQL_NAME} is in {character_set}: ALTER DATABASE "
+            f"{quote(settings.MYSQL_NAME)} CHARACTER SET utf8mb4 COLLATE {COLLATIONS[-1]}"
+            for (character_set,) in cursor.fetchall()
+        ]
+        cursor.execute(
+            "SELECT DISTINCT table_name, character_set_name FROM information_schema.columns"
+            " WHERE table_schema = DATABASE() AND character_set_name <> 'utf8mb4'"
+            " AND table_name LIKE 'store\\_%'"
+        )
+        return found + [
+            f"The table {table} is in {character_set}: ALTER TABLE {quote(table)} CONVERT TO "
+            f"CHARACTER SET utf8mb4 COLLATE {COLLATIONS[-1]}"
+            for table, character_set in cursor.fetchall()
+        ]
+
+
+@checks.register(checks.Tags.database)
+def check_character_sets(
+    databases: Sequence[str] | None = None, **_: Any
+) -> list[checks.CheckMessage]:
+    """Warn, with each `migrate` and `check --database default`, of what is not in utf8mb4."""
+    if "default" not in (databases or ()):
+        return []
+    return [checks.Warning(one, id="store.W001") for one in wrong_character_sets()]
 
 
 @contextmanager

@@ -6,9 +6,12 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
-from store import database
+from store import catalogue, database
+from store.catalogue import ProductQuery
+from store.models import Product
 from tests.preloaded import ROOT
 from tests.processes import clean_environment
 from tests.servers import free_port, temporary_folder
@@ -39,13 +42,42 @@ def test_create_database_makes_it_with_utf8mb4_and_then_says_it_is_there(missing
     assert made == f"Made the database {missing_database}.\n"
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT default_character_set_name FROM information_schema.schemata"
-            " WHERE schema_name = %s",
+            "SELECT default_character_set_name, default_collation_name"
+            " FROM information_schema.schemata WHERE schema_name = %s",
             [missing_database],
         )
-        assert cursor.fetchone() == ("utf8mb4",)
+        character_set, collation = cursor.fetchone()
+        assert character_set == "utf8mb4"
+        assert collation in database.COLLATIONS
     again, _ = start("create_database", MYSQL_NAME=missing_database).communicate(timeout=60)
     assert again == f"The database {missing_database} is there.\n"
+
+
+def execute(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("character_set", ["latin1", "utf8mb3"])
+def test_a_database_or_a_table_that_is_not_in_utf8mb4_is_refused(character_set, transactional_db):
+    name = connection.settings_dict["NAME"]
+    assert database.wrong_character_sets() == []
+    execute(f"ALTER DATABASE {name} CHARACTER SET {character_set}")
+    execute(f"CREATE TABLE store_wrong (name VARCHAR(9)) CHARACTER SET {character_set}")
+    try:
+        of_database, of_table = database.wrong_character_sets()
+        assert f"is in {character_set}: ALTER DATABASE" in of_database
+        assert f"The table store_wrong is in {character_set}" in of_table
+        warnings = database.check_character_sets(databases=["default"])
+        assert [one.msg for one in warnings] == [of_database, of_table]
+        with pytest.raises(CommandError, match="ALTER TABLE `store_wrong` CONVERT TO"):
+            call_command("prepare")
+        execute(of_table.partition(": ")[2])
+    finally:
+        execute("DROP TABLE store_wrong")
+        execute(f"ALTER DATABASE {name} CHARACTER SET utf8mb4")
+    assert database.wrong_character_sets() == []
 
 
 @pytest.mark.mysql
@@ -118,3 +150,22 @@ def test_a_wrong_password_is_not_waited_for(settings, db):
             database.wait_until_up(lambda line: None)
     finally:
         settings.DATABASES["default"]["PASSWORD"] = password
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("😀", 1),
+        ("book 😀", 1),
+        ("😁😀", 0),
+        ("😂", 0),
+        ("𝄞", 1),
+        ("کتاب", 1),
+        ("book", 2),
+        ("BOOK 😀", 1),
+    ],
+)
+def test_a_search_tells_emoji_apart_in_any_collation(search, found, transactional_db):
+    for name in ("Book 😀 a", "Book 😁 b", "کتاب 𝄞"):
+        Product.objects.create(name=name, description="", price=1)
+    assert catalogue.select(ProductQuery(search=search)).count() == found

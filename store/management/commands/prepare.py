@@ -25,6 +25,8 @@ class Command(BaseCommand):
     def _prepare(self) -> None:
         with database.one_at_a_time():
             self.stdout.write(database.create_if_missing())
+            if wrong := database.wrong_character_sets():
+                raise CommandError("Names could not be stored. " + "; ".join(wrong))
             call_command("migrate", interactive=False, verbosity=0)
             call_command("seed_products", stdout=self.stdout)
 
