@@ -65,7 +65,7 @@ def test_whatever_was_answered_closes_a_breaker_that_is_half_open(answer):
 
 def test_one_call_a_second_tries_what_is_down_until_one_succeeds():
     now, calls = [0.0], []
-    breaker = Breaker("It", (Trouble,), lambda _error: Verdict.DOWN, clock=lambda: now[0])
+    breaker = Breaker("It", (Trouble,), lambda *_: Verdict.DOWN, clock=lambda: now[0])
 
     def fail() -> None:
         calls.append(now[0])
@@ -86,7 +86,7 @@ def test_one_call_a_second_tries_what_is_down_until_one_succeeds():
 
 
 def test_an_answer_that_is_no_failure_reaches_the_caller():
-    breaker = Breaker("It", (Trouble,), lambda _error: Verdict.ANSWERED)
+    breaker = Breaker("It", (Trouble,), lambda *_: Verdict.ANSWERED)
     with pytest.raises(KeyError):
         breaker.call(lambda: {}["no such product"])
 
