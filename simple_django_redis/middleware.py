@@ -3,16 +3,54 @@
 import json
 import re
 from collections.abc import Callable
+from typing import ClassVar
 
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponsePermanentRedirect, JsonResponse
+from django.http.request import split_domain_port
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 from django.middleware.common import CommonMiddleware
 from django.utils.http import escape_leading_slashes
 
 UTF_8 = ("utf-8", "utf8", "us-ascii", "ascii")
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class HeadersOfAllMiddleware:
+    """Sends what every answer has to have, those that other middleware gives early included."""
+
+    HEADERS: ClassVar[dict[str, str]] = {
+        "X-Content-Type-Options": "nosniff",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        # Nothing here uses any of what a browser can be asked for.
+        "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), "
+        "payment=(), usb=()",
+    }
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        for name, value in self.HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+
+class HttpsRedirectMiddleware:
+    """Leads to https as SecurityMiddleware would, but to its usual port: the client's is plain HTTP's."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        if not settings.SECURE_SSL_REDIRECT:
+            raise MiddlewareNotUsed
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.is_secure():
+            return self.get_response(request)
+        host, _ = split_domain_port(request.get_host())
+        return HttpResponsePermanentRedirect(f"https://{host}{request.get_full_path()}")
 
 
 class HeadMiddleware:
@@ -117,3 +155,18 @@ class BodyLimitMiddleware:
         """Return the limit of the longest prefix of `path`."""
         found = filter(path.startswith, settings.BODY_LIMITS)
         return settings.BODY_LIMITS[max(found, key=len, default="/")]
+
+
+class LargeNumbersMiddleware:
+    """Refuses a number that SQLite cannot take, as the admin looks up whatever its address names."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, _request: HttpRequest, error: Exception) -> JsonResponse | None:
+        if isinstance(error, OverflowError):
+            return JsonResponse({"detail": "A number is too large."}, status=400)
+        return None

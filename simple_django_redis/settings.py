@@ -169,15 +169,17 @@ INSTALLED_APPS = [
     *(["cacheops"] if ORM_CACHE else []),
 ]
 MIDDLEWARE = [
+    "simple_django_redis.middleware.HeadersOfAllMiddleware",
     "simple_django_redis.middleware.HeadMiddleware",
     "store.health.HealthMiddleware",
     "simple_django_redis.middleware.BodyLimitMiddleware",
     "simple_django_redis.middleware.TrustedProxyMiddleware",
     "store.metrics_view.MetricsMiddleware",  # Behind the one that says who asks.
+    "simple_django_redis.middleware.HttpsRedirectMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "simple_django_redis.static_files.StaticFilesMiddleware",
-    "store.own_writes.OwnWritesMiddleware",
     "csp.middleware.CSPMiddleware",
+    "simple_django_redis.static_files.StaticFilesMiddleware",  # Swagger has pages among its files.
+    "store.own_writes.OwnWritesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "simple_django_redis.middleware.SlashMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -185,6 +187,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "store.sign_in.RefusedSignIns",
+    "simple_django_redis.middleware.LargeNumbersMiddleware",
 ]
 AUTHENTICATION_BACKENDS = ["store.sign_in.ThrottledBackend"]
 ROOT_URLCONF = "simple_django_redis.urls"
@@ -231,10 +234,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "The store",
     "DESCRIPTION": "A list of products from the database and from the cache, and what goes with it.",
     "VERSION": "1.0.0",
-    "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,  # An answer has fields that a request may leave out.
-    "SWAGGER_UI_DIST": "SIDECAR",  # From this server, not from a CDN.
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "store.schema.say_what_is_always_there",
@@ -404,7 +404,12 @@ BODY_LIMITS = {
 if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 # Probes speak plain HTTP to the container; they are answered before any redirect.
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = SECURE_SSL_REDIRECT
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LOGIN_URL = "rest_framework:login"
+LOGIN_REDIRECT_URL = "pages:watch"
+DEFAULT_EXCEPTION_REPORTER = "simple_django_redis.error_pages.Reporter"
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL_REDIRECT else 0
 # Whether other hosts of the domain may use plain HTTP is for its owner to say, not for the store.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
@@ -458,7 +463,7 @@ LOGGING = {
         "django": {"handlers": [], "propagate": True},
         # What clients do wrong (4xx) is theirs to know; a log that anybody can fill helps nobody.
         "django.request": {"level": "ERROR", "filters": ["news"]},
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.security": {"level": "CRITICAL"},
         "rq.worker": {"filters": ["no_routine"]},
     },
 }

@@ -11,6 +11,7 @@ from django.shortcuts import resolve_url
 from django.urls import URLPattern
 from django_rq.urls import urlpatterns as rq_urlpatterns
 from redis.exceptions import RedisError
+from rq.exceptions import NoSuchJobError
 
 from store.breaker import Unavailable
 from store.content_security import INLINE_SCRIPTS
@@ -19,7 +20,7 @@ View = Callable[..., HttpResponseBase]
 
 
 def superusers_only(view: View) -> View:
-    """Send strangers to the admin's login and other users away; Redis down is a 503."""
+    """Send strangers to the admin's login and other users away; no such job is a 404, no Redis a 503."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -29,6 +30,8 @@ def superusers_only(view: View) -> View:
             raise Http404
         try:
             return view(request, *args, **kwargs)
+        except (IndexError, ValueError, NoSuchJobError) as error:  # An address typed by hand.
+            raise Http404 from error
         except RedisError as error:
             raise Unavailable("Redis, for the jobs, is down") from error
 

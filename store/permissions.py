@@ -25,3 +25,11 @@ class MayImportElseStaff(IsAdminUser):
             return False
         needed = ("store.add_product", "store.change_product")
         return request.method in SAFE_METHODS or request.user.has_perms(needed)
+
+
+class MayExport(IsAdminUser):
+    """Staff who may look at products, or change them."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        may = map(request.user.has_perm, ("store.view_product", "store.change_product"))
+        return super().has_permission(request, view) and any(may)

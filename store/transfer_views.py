@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from store import exports, imports, job_status, transfer_schema, transfers
 from store.models import Transfer
-from store.permissions import MayImportElseStaff
+from store.permissions import MayExport, MayImportElseStaff
 from store.serializers import ImportSerializer
 
 
@@ -57,9 +57,9 @@ class RejectedRowsView(APIView):
 
 
 class ExportsView(APIView):
-    """POST asks for a CSV file of all products; GET lists the latest exports. For staff."""
+    """POST asks for a CSV file of all products; GET lists the latest. For staff who may see products."""
 
-    permission_classes = (IsAdminUser,)
+    permission_classes = (MayExport,)
 
     @extend_schema(**transfer_schema.EXPORTS)
     def get(self, request: Request) -> Response:
@@ -71,9 +71,9 @@ class ExportsView(APIView):
 
 
 class ExportView(APIView):
-    """The CSV file of an export that is done. For staff."""
+    """The CSV file of an export that is done. For staff who may see products."""
 
-    permission_classes = (IsAdminUser,)
+    permission_classes = (MayExport,)
 
     @extend_schema(**transfer_schema.EXPORT)
     def get(self, request: Request, transfer_id: int) -> HttpResponseBase:

@@ -62,7 +62,7 @@ def test_the_schema_is_valid_openapi_and_generated_without_a_warning():
     validate_schema(schema())
     command = ["manage.py", "spectacular", "--fail-on-warn", "--file", "/dev/null"]
     # Django 6.1 asks the database for what it can do.
-    environment = os.environ | {"MYSQL_NAME": connection.settings_dict["NAME"]}
+    environment = os.environ | {"MYSQL_NAME": str(connection.settings_dict["NAME"])}
     finished = preloaded.run(command, environment)
     assert finished.returncode == 0, finished.stderr
 
@@ -127,7 +127,7 @@ def test_the_docs_need_nothing_from_elsewhere(open_store):
     page = store.get("/api/docs/").body.decode()
     sources = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert any(source.endswith("swagger-ui-bundle.js") for source in sources)
-    assert all(re.match(r"/static/|/api/docs/\?", source) for source in sources)
+    assert all(source.startswith("/static/") for source in sources)
     assert all(store.get(source).status == 200 for source in sources)
     assert store.get("/api/schema/").status == 200
 
