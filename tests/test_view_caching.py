@@ -11,7 +11,9 @@ from django.db import connection
 from django.middleware.csrf import get_token
 from django.test import Client
 from django.urls import path
+from django.utils import translation
 from rest_framework.decorators import api_view
+from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -77,6 +79,72 @@ def refusing(request):
     return answer(what, headers=headers, status=404 if what == "status" else 200)
 
 
+READS = {
+    "cookie theme": lambda request: request.COOKIES.get("theme"),
+    "cookie who": lambda request: request.COOKIES["who"],
+    "cookie absent": lambda request: "absent" in request.COOKIES,
+    "cookie *": lambda request: dict(request.COOKIES),
+    "cookie signed": lambda request: request.get_signed_cookie("signed", "nothing"),
+    "header User-Agent": lambda request: request.headers.get("user-agent"),
+    "header X-Tenant": lambda request: request.headers["X-Tenant"],
+    "header Referer": lambda request: request.META.get("HTTP_REFERER"),
+    "header X-Absent": lambda request: "X-Absent" in request.headers,
+    "header Cookie": lambda request: request.META["HTTP_COOKIE"],
+    "META *": lambda request: list(request.META.items()),
+    "META REMOTE_ADDR": lambda request: request.META["REMOTE_ADDR"],
+    "META REMOTE_USER": lambda request: request.META.get("REMOTE_USER"),
+    "session": lambda request: request.session.get("x"),
+    "session key": lambda request: request.session.session_key,
+    "CSRF token": lambda request: get_token(request._request),
+}
+IN_THE_KEY = {
+    "host": lambda request: request.get_host(),
+    "address": lambda request: request.build_absolute_uri("/x/"),
+    "scheme": lambda request: request.is_secure(),
+    "parameter": lambda request: request.query_params.get("what"),
+    "declared": lambda request: request.headers.get("X-Declared"),
+    "user": lambda request: request.user.is_authenticated,
+}
+
+
+@api_view()
+@cached_response(60, vary_on=["X-Declared"])
+def reading(request):
+    (READS | IN_THE_KEY)[request.query_params["what"]](request)
+    return answer("reading")
+
+
+@api_view()
+@cached_response(60)
+def missing(request):
+    calls.append("missing")
+    raise NotFound("It is not there.")
+
+
+@api_view()
+@cached_response(60)
+def sometimes(request):
+    calls.append("")
+    secret = request._request.__dict__["headers"]._meta  # Looks without being seen.
+    if dict.get(secret, "HTTP_X_SECRET"):
+        return Response(request.headers["X-Secret"])
+    return Response("nothing")
+
+
+together = threading.Barrier(4)
+
+
+@api_view()
+@cached_response(60)
+def four_at_once(request):
+    if calls:  # Not the first one.
+        together.wait(60)
+    calls.append("")
+    if request.query_params["how"] == "missing":
+        raise NotFound
+    return Response(request.COOKIES.get("who", ""))
+
+
 @api_view()
 @cached_response(60)
 def long_lived(request):
@@ -104,6 +172,10 @@ urlpatterns = [
     path("in-languages/", in_languages),
     path("refusing/", refusing),
     path("long-lived/", long_lived),
+    path("reading/", reading),
+    path("missing/", missing),
+    path("four/", four_at_once),
+    path("sometimes/", sometimes),
     path("held/", held_with_a_cookie),
 ]
 
@@ -234,7 +306,70 @@ def test_what_is_for_one_request_only_is_not_stored(client, what):
     first, second = (client.get(f"/refusing/?what={what}") for _ in range(2))
     assert len(calls) == 2
     assert first.status_code == second.status_code == (404 if what == "status" else 200)
-    assert "Cache-Status" not in second
+    assert first["Cache-Status"] == second["Cache-Status"]
+    assert second["Cache-Status"].startswith('store; fwd=bypass; detail="')
+
+
+@as_own_urls
+@pytest.mark.parametrize("what", READS)
+def test_an_answer_made_from_what_the_key_lacks_is_not_shared(client, what):
+    for name in ("theme", "who", "signed"):
+        client.cookies[name] = "mine"
+    headers = {"X-Tenant": "mine", "X-Declared": "a", "User-Agent": "mine"}
+    answers = [client.get("/reading/", {"what": what}, headers=headers) for _ in range(3)]
+    assert len(calls) == 3
+    expected = what.removesuffix(" key")
+    assert {one["Cache-Status"] for one in answers} == {
+        f'store; fwd=bypass; detail="reads {expected}"'
+    }
+
+
+@as_own_urls
+@pytest.mark.parametrize("what", IN_THE_KEY)
+def test_what_is_in_the_key_may_be_read(client, what):
+    for _ in range(3):
+        client.get("/reading/", {"what": what}, headers={"X-Declared": "a"})
+    assert len(calls) == 1
+
+
+@as_own_urls
+def test_answers_in_other_languages_are_others(client):
+    for language in ("en", "fa", "en", "fa"):
+        with translation.override(language):
+            client.get("/shared/")
+    assert len(calls) == 2
+
+
+@as_own_urls
+def test_an_error_keeps_the_headers_that_it_has_without_the_cache(client):
+    client.force_login(User.objects.create_user("somebody"))
+    client.logout()
+    for _ in range(2):
+        response = client.get("/missing/")
+        assert response.status_code == 404
+        assert "Cookie" in response["Vary"]
+
+
+@as_own_urls
+@pytest.mark.parametrize("how", ["cookie", "missing"])
+def test_views_that_are_not_to_be_stored_do_not_wait_for_each_other(client, how):
+    def ask(_: object) -> int:
+        try:
+            return Client().get("/four/", {"how": how}).status_code
+        finally:
+            connection.close()
+
+    first = ask(0)
+    with ThreadPoolExecutor(4) as pool:  # Each waits in the view until all four are there.
+        assert list(pool.map(ask, range(4))) == [first] * 4
+
+
+@as_own_urls
+def test_an_address_is_cached_again_once_its_answer_may_be_stored(client):
+    client.get("/sometimes/", headers={"X-Secret": "1"})
+    for _ in range(4):
+        client.get("/sometimes/")
+    assert len(calls) == 3  # What was not to be stored, what may be, and what fills the cache.
 
 
 @as_own_urls

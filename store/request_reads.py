@@ -1,0 +1,191 @@
+"""What a view reads of a request, so that its answer is shared with nobody whose request differs there.
+
+While the view runs, cookies, headers and META are mappings that note which names were looked up. A copy
+of one of them, a loop over it or a look for what is not there are reads as well.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.request import HttpHeaders
+
+# Of META, what the key of an answer holds: address, host (get_host) and scheme (is_secure).
+IN_THE_KEY = frozenset(
+    [
+        *("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "wsgi.url_scheme"),
+        *("HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "HTTP_X_FORWARDED_PROTO"),
+        *("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_ACCEPT"),
+    ]
+)
+EVERYTHING = "*"
+
+
+class Noted(dict[str, Any]):
+    """A dict that notes in `reads` whatever is looked up in it, as `kind` and name."""
+
+    def __init__(self, kind: str, found: dict[str, Any], reads: set[tuple[str, str]]) -> None:
+        super().__init__(found)
+        self._kind = kind
+        self._reads = reads
+
+    def _note(self, name: object) -> None:
+        self._reads.add((self._kind, str(name)))
+
+    def __getitem__(self, name: str) -> Any:
+        self._note(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self._note(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self._note(name)
+        return super().__contains__(name)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        self._note(name)
+        return super().pop(name, *default)
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        self._note(name)
+        return super().setdefault(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self._note(EVERYTHING)
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._note(EVERYTHING)
+        return super().__len__()
+
+    def __repr__(self) -> str:
+        self._note(EVERYTHING)
+        return super().__repr__()
+
+    def keys(self) -> Any:
+        self._note(EVERYTHING)
+        return super().keys()
+
+    def values(self) -> Any:
+        self._note(EVERYTHING)
+        return super().values()
+
+    def items(self) -> Any:
+        self._note(EVERYTHING)
+        return super().items()
+
+    def copy(self) -> dict[str, Any]:
+        self._note(EVERYTHING)
+        return super().copy()
+
+
+class NotedHeaders(HttpHeaders):
+    """The headers of a request, read from its noted META."""
+
+    def __init__(self, meta: Noted) -> None:
+        super().__init__(dict(dict.items(meta)))
+        self._meta = meta
+
+    def __getitem__(self, name: str) -> str:
+        self._meta._note(_meta_name(name))
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self._meta._note(EVERYTHING)
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._meta._note(EVERYTHING)
+        return super().__len__()
+
+
+class NotedSession:
+    """A session of which every use counts, its key's too."""
+
+    def __init__(self, session: Any, others: set[str]) -> None:
+        self.__dict__.update(_session=session, _others=others)
+
+    def _used(self) -> Any:
+        self._others.add("session")
+        return self._session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._used(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._used(), name, value)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._used()[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._used()[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._used()[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._used()
+
+
+class Reads:
+    """What has been read of a request that the key of its answer does not hold."""
+
+    def __init__(self, declared: Sequence[str]) -> None:
+        self._allowed = IN_THE_KEY | {_meta_name(name) for name in declared}
+        self._noted: set[tuple[str, str]] = set()
+        self._others: set[str] = set()
+
+    def undeclared(self) -> list[str]:
+        """Return the names of what was read, such as "cookie theme" or "header User-Agent", sorted."""
+        named = {_described(kind, name) for kind, name in self._noted if name not in self._allowed}
+        return sorted(named | self._others)
+
+
+@contextmanager
+def noted(request: HttpRequest, declared: Sequence[str]) -> Iterator[Reads]:
+    """Note in the body what is read of `request`; of headers, those `declared` are in the key.
+
+    The session counts when it is used at all. On leaving, the request is as it was but for what the body
+    has changed.
+    """
+    reads = Reads(declared)
+    session, meta, cookies = request.session, request.META, request.COOKIES
+    headers = request.__dict__.get("headers")
+    was_accessed, session.accessed = session.accessed, False
+    request.session = NotedSession(session, reads._others)  # type: ignore[assignment]  # Looks like one.
+    noted_meta = Noted("meta", meta, reads._noted)
+    request.META = noted_meta
+    request.COOKIES = Noted("cookie", cookies, reads._noted)
+    request.__dict__["headers"] = NotedHeaders(noted_meta)
+    try:
+        yield reads
+    finally:
+        request.session = session
+        if session.accessed:  # By what has had it from before, such as request.user.
+            reads._others.add("session")
+        session.accessed = session.accessed or was_accessed
+        meta.update(dict.items(noted_meta))
+        request.META, request.COOKIES = meta, cookies
+        if headers is None:
+            del request.__dict__["headers"]
+        else:
+            request.__dict__["headers"] = headers
+
+
+def _meta_name(header: str) -> str:
+    name = header.upper().replace("-", "_")
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
+
+
+def _described(kind: str, name: str) -> str:
+    if kind == "cookie":
+        return f"cookie {name}"
+    if name.startswith("CSRF_COOKIE"):
+        return "CSRF token"
+    if name.startswith("HTTP_"):
+        return f"header {name.removeprefix('HTTP_').replace('_', '-').title()}"
+    return f"META {name}"
