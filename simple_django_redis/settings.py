@@ -371,7 +371,7 @@ if ORM_CACHE:
 for _cache in CACHES.values():
     if "," in _cache["LOCATION"]:  # django-redis would take it for that between several servers.
         _cache["LOCATION"] = [_cache["LOCATION"]]
-SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_ENGINE = "store.session_backend"
 SESSION_CACHE_ALIAS = "session"
 
 # --- Jobs ----------------------------------------------------------------------------------------

@@ -281,6 +281,7 @@ def test_everything_in_redis_is_json_or_an_entry(editor, books, redis, settings)
 
 
 def test_sessions_are_json_that_names_the_user(editor, redis, settings):
+    editor.get("/store/basket/")
     found = [
         value
         for key, value in values_of(redis, settings.PROJECT_NAME).items()

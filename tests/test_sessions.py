@@ -1,17 +1,22 @@
 """Sessions: a copy in Redis, the truth in the database, and written by signing in alone."""
 
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.contrib.sessions.models import Session
 from django.core.cache import caches
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from store.caching import process_cache
+from store.session_backend import SessionStore
 from tests.servers import free_port
 
 pytestmark = [
@@ -40,7 +45,8 @@ def copies(redis, settings) -> list[bytes]:
     return list(redis.scan_iter(f"{settings.PROJECT_NAME}:session:*"))
 
 
-def test_signing_in_leaves_a_copy_in_redis_as_json_and_for_its_time(chief, redis, settings):
+def test_a_session_has_a_copy_in_redis_as_json_and_for_its_time(chief, redis, settings):
+    assert is_signed_in(chief)
     (key,) = copies(redis, settings)
     assert key.decode().endswith(chief.session.session_key)
     assert json.loads(redis.get(key))["_auth_user_id"] == str(User.objects.get().pk)
@@ -49,12 +55,87 @@ def test_signing_in_leaves_a_copy_in_redis_as_json_and_for_its_time(chief, redis
 
 
 def test_clearing_the_cached_products_or_losing_redis_logs_nobody_out(chief, redis, settings):
+    assert is_signed_in(chief)
     call_command("clear_cache", "--all")
     assert copies(redis, settings)
     assert is_signed_in(chief)
     for key in redis.scan_iter(f"{settings.PROJECT_NAME}:*"):
         redis.delete(key)
     assert is_signed_in(chief)
+
+
+def sign_out(client: Client) -> None:
+    assert client.post("/admin/logout/").status_code == 200
+
+
+def change(client: Client) -> None:
+    session = client.session
+    session["changed"] = True
+    session.save()
+
+
+def lose(client: Client) -> None:
+    caches["session"].delete(client.session.cache_key)
+
+
+@pytest.mark.parametrize("meanwhile", [sign_out, change, lose])
+def test_a_slow_reader_puts_nothing_back_that_has_changed(chief, monkeypatch, meanwhile):
+    """The reader is held between the database and Redis, for as long as `meanwhile` takes."""
+    cookie = chief.cookies["sessionid"].value
+    lose(chief)
+    store = SessionStore(cookie)
+    read = store._get_session_from_db
+
+    def read_slowly() -> Session:
+        found = read()
+        meanwhile(chief)
+        return found
+
+    monkeypatch.setattr(store, "_get_session_from_db", read_slowly)
+    assert store["_auth_user_id"]
+    assert caches["session"].get(store.cache_key) is None
+    late = Client()
+    late.cookies["sessionid"] = cookie
+    assert is_signed_in(late) is (meanwhile is not sign_out)
+
+
+def test_a_slow_writer_puts_nothing_back_after_a_logout(chief, monkeypatch):
+    cookie = chief.cookies["sessionid"].value
+    is_signed_in(chief)
+    written = DatabaseStore.save
+
+    def save_slowly(store: SessionStore, must_create: bool) -> None:
+        written(store, must_create)
+        monkeypatch.undo()
+        sign_out(chief)
+
+    store = SessionStore(cookie)
+    store["changed"] = True
+    monkeypatch.setattr(DatabaseStore, "save", save_slowly)
+    store.save()
+    late = Client()
+    late.cookies["sessionid"] = cookie
+    assert not is_signed_in(late)
+
+
+def test_readers_and_logouts_at_random_leave_no_copy_without_its_session(chief):
+    """Whatever comes first, no copy is left of a session that the database does not have."""
+    dice = random.Random(1)
+    for _ in range(20):
+        client = Client()
+        client.force_login(User.objects.get())
+        cookie = client.cookies["sessionid"].value
+
+        def read(cookie=cookie) -> None:
+            for _ in range(dice.randint(1, 5)):
+                SessionStore(cookie).get("_auth_user_id")
+            connection.close()
+
+        with ThreadPoolExecutor(3) as pool:
+            readers = [pool.submit(read) for _ in range(3)]
+            SessionStore(cookie).flush()
+        assert [one.result() for one in readers] == [None] * 3
+        assert caches["session"].get(SessionStore(cookie).cache_key) is None
 
 
 def test_a_copy_spares_the_query_of_the_session(chief, django_assert_num_queries):
