@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q, QuerySet
 
-from store import caching, database_errors, keys, replicas, warm_up
+from store import caching, database_errors, keys, replicas, warm_up, watched_connections
 from store.breaker import Breaker, Unavailable
 from store.caching import Fetched, Outcome
 from store.models import Product
@@ -150,7 +150,7 @@ def fetch(
         lambda: _load(load),
         ttl_seconds=min(lifetimes, default=None),
         query=query,
-        may_store=not _in_transaction(),
+        may_store=not watched_connections.in_transaction(),
         may_refill=may_refill,
     )
 
@@ -161,7 +161,7 @@ def version() -> str | None:
     To be asked for before the products are, so that nothing older is kept under it. None: keep nothing,
     as Redis cannot tell or what this transaction sees may be older.
     """
-    return None if _in_transaction() else caching.generation(keys.PRODUCT_LIST)
+    return None if watched_connections.in_transaction() else caching.generation(keys.PRODUCT_LIST)
 
 
 def find_product(product_id: int, *, may_be_late: bool = False) -> Product:
@@ -230,7 +230,3 @@ def _read(query: ProductQuery) -> bytes:
     if query.limit is None and len(products) == most:
         raise TooManyRows
     return orjson.dumps(products, option=orjson.OPT_UTC_Z)
-
-
-def _in_transaction() -> bool:
-    return connection.connection is not None and not connection.autocommit

@@ -14,9 +14,9 @@ from functools import cache
 from typing import Any, TypeVar
 
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error
 
-from store import metrics
+from store import metrics, watched_connections
 from store.replication import Replica
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def read(ask: Callable[[], T], primary: Callable[[Callable[[], T]], T] | None = 
     all that it returns, and writes nothing.
     `primary(ask)` is called in the place of `ask()` where the primary is asked. Raises what they raise.
     """
-    may_be_late = _may_be_late.get() and not _in_transaction()
+    may_be_late = _may_be_late.get() and not watched_connections.in_transaction()
     for replica in _choices() if may_be_late else ():
         replica.renew_connection()
         token = _read_from.set(replica.alias)
@@ -105,7 +105,3 @@ def _choices() -> Iterator[Replica]:
     for replica in random.sample(replicas, len(replicas)):
         if replica.is_usable():
             yield replica
-
-
-def _in_transaction() -> bool:
-    return connection.connection is not None and not connection.autocommit

@@ -10,25 +10,19 @@ Commits are seen at `connection.commit()` and `set_autocommit()`, which are wrap
 hooks are dropped when a COMMIT is carried out and only its answer is lost. Tested on Django 5.2 and 6.1.
 """
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from django.apps import apps
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 
-READING_STATEMENTS = ("SELECT", "EXPLAIN", "SHOW", "PRAGMA", "WITH")
-# MySQL commits before each of these, whatever becomes of the transaction around it.
-COMMITTING_STATEMENTS = frozenset(
-    ["ALTER", "BEGIN", "COMMIT", "CREATE", "DROP", "GRANT", "LOCK", "RENAME", "START", "TRUNCATE"]
-)
-FIRST_WORD = re.compile(r"(?:\s|\(|/\*.*?\*/|--[^\n]*\n)*(\w+)", re.DOTALL)
-WRITING_WORDS = re.compile(r"\b(?:INSERT|UPDATE|DELETE|REPLACE|MERGE)\b", re.IGNORECASE)
-
+from store import watched_connections
+from store.sql_statements import Effect
 
 # More notes of one transaction than this are of no interest to anybody.
 MOST_NOTES = 101
@@ -74,9 +68,7 @@ class TableWatch:
 
     def install(self) -> None:
         """Watch every database connection that this process has or will open."""
-        connection_created.connect(self._watch)
-        for connection in connections.all(initialized_only=True):
-            self._watch(connection=connection)
+        watched_connections.tell(self)
 
     @contextmanager
     def apart(self) -> Iterator[Apart]:
@@ -97,88 +89,59 @@ class TableWatch:
 
     def note(self, what: Any, connection: BaseDatabaseWrapper) -> None:
         """Tell `on_write()` of one write, once it is committed: at once outside a transaction."""
-        if connection.autocommit:
-            self.on_write([what])
-            return
-        notes = self._notes(connection)
-        if len(notes) < MOST_NOTES and not (what is None and None in notes):
-            # What transaction.on_commit() does, and without atomic() as well.
-            entry = (set(connection.savepoint_ids), Note(self, what), False)
-            connection.run_on_commit.append(entry)  # type: ignore[arg-type]  # Old stubs.
+        self._keep(what, connection)
+        if not watched_connections.is_open(connection):
+            self.committed(connection, forget=True)
 
     def has_written(self, using: str = "default") -> bool:
         """Say whether the transaction under way on the database `using` wrote to the table.
 
         A write that an inner `atomic()` has rolled back does not count.
         """
-        return bool(self._notes(connections[using]))
+        return bool(self.notes(connections[using]))
 
-    def _watch(self, connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
-        if self._see in connection.execute_wrappers:
-            return
-        # At the front: the end of a `with connection.execute_wrapper()` takes the last one away.
-        connection.execute_wrappers.insert(0, self._see)
-        for name in ("commit", "set_autocommit"):
-            setattr(connection, name, self._acting(connection, getattr(connection, name)))
+    def may_be_written(self, effect: Effect) -> bool:
+        """Say whether it may be a write to this table: a view may have it under any name."""
+        tables = effect.tables
+        return self.table in tables or self.table in effect.made or not tables <= _plain_tables()
 
-    def _acting(
-        self, connection: BaseDatabaseWrapper, ends_transaction: Callable[..., Any]
-    ) -> Callable[..., Any]:
-        """Act after a commit, before callbacks that may raise, and even if its answer was lost."""
-
-        def end(*args: Any, **kwargs: Any) -> Any:
-            notes = self._notes(connection)
-            try:
-                return ends_transaction(*args, **kwargs)
-            finally:
-                if notes:
-                    connection.run_on_commit = [
-                        entry
-                        for entry in connection.run_on_commit
-                        if not (isinstance(entry[1], Note) and entry[1].watch is self)
-                    ]
-                    self.on_write(notes)
-
-        return end
-
-    def _see(
-        self,
-        execute: Callable[..., Any],
-        sql: str,
-        params: Any,
-        many: bool,  # noqa: FBT001  # Django calls it so.
-        context: dict[str, Any],
-    ) -> Any:
-        connection, text = context["connection"], str(sql)
-        first = FIRST_WORD.match(text)
-        word = first[1].upper() if first else ""
-        notes = self._notes(connection) if word in COMMITTING_STATEMENTS else []
-        if notes:
-            try:
-                return execute(sql, params, many, context)
-            finally:
-                self.on_write(notes)
-        if not self._may_write(word, text):
-            return execute(sql, params, many, context)
-        try:
-            return execute(sql, params, many, context)
-        finally:  # A statement whose answer was lost may have been carried out all the same.
-            self._wrote(word, connection)
-
-    def _may_write(self, word: str, text: str) -> bool:
-        if word in READING_STATEMENTS:
-            may_hide_a_write = word == "WITH" or ";" in text.strip("; \n")
-            if not (may_hide_a_write and WRITING_WORDS.search(text)):
-                return False
-        return self.table in text.lower()
-
-    def _wrote(self, word: str, connection: BaseDatabaseWrapper) -> None:
+    def wrote(self, text: str, connection: BaseDatabaseWrapper) -> None:
+        """Note a write by the statement `text`; `committed()` follows, at once outside a transaction."""
         apart: Apart | None = getattr(self._local, "apart", None)
         if apart is None:
-            self.note(None, connection)
+            self._keep(None, connection)
         else:
-            apart.last_word, apart.connection = word, connection
+            apart.last_word, apart.connection = text.lstrip()[:6].upper(), connection
 
-    def _notes(self, connection: BaseDatabaseWrapper) -> list[Any]:
+    def committed(self, connection: BaseDatabaseWrapper, *, forget: bool) -> None:
+        """Act on what may have been committed, and forget it if the transaction is over."""
+        if notes := self.notes(connection):
+            if forget:
+                connection.run_on_commit = [
+                    entry
+                    for entry in connection.run_on_commit
+                    if not (isinstance(entry[1], Note) and entry[1].watch is self)
+                ]
+            self.on_write(notes)
+
+    def notes(self, connection: BaseDatabaseWrapper) -> list[Any]:
         hooks = (entry[1] for entry in connection.run_on_commit)
         return [hook.what for hook in hooks if isinstance(hook, Note) and hook.watch is self]
+
+    def _keep(self, what: Any, connection: BaseDatabaseWrapper) -> None:
+        notes = self.notes(connection)
+        if len(notes) < MOST_NOTES and not (what is None and None in notes):
+            # What transaction.on_commit() does, and without atomic() as well.
+            entry = (set(connection.savepoint_ids), Note(self, what), False)
+            connection.run_on_commit.append(entry)  # type: ignore[arg-type]  # Old stubs.
+
+
+def _plain_tables() -> frozenset[str]:
+    """Return the tables that Django has made for models: a write to another name may reach any table."""
+    return _tables_of_models() if apps.ready else frozenset()
+
+
+@cache
+def _tables_of_models() -> frozenset[str]:
+    models = [model for model in apps.get_models(include_auto_created=True) if model._meta.managed]
+    return frozenset([*(model._meta.db_table.lower() for model in models), "django_migrations"])

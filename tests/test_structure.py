@@ -34,10 +34,12 @@ PLUMBING = {
     "replication",
     "sentinels",
     "sparing_log",
+    "sql_statements",
     "throttling",
     "timetable",
     "view_counts",
     "warm_up",
+    "watched_connections",
     "writes",
 }
 DOMAIN = {

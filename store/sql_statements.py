@@ -1,0 +1,310 @@
+"""Say of an SQL text what it may write, and whether a transaction may begin or end by it.
+
+What is known to only read is let through; everything else may write every table. Nothing here asks the
+database, so a SELECT or DO that calls a stored function is taken at its word, and triggers and foreign
+keys with ON DELETE CASCADE, which write to other tables than the statement names, are not seen.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache, reduce
+
+ANY = frozenset("*")
+NONE: frozenset[str] = frozenset()
+LONGEST_KEPT = 4_000  # characters of a text whose effect is remembered: at most 1024 of them, 4 MB
+Token = tuple[str, str]  # its kind (word, name, string, symbol, broken) and its text
+
+
+class After(Enum):
+    """What is known of a transaction once a text has been carried out."""
+
+    SAME = "same"
+    OPEN = "may be open"
+    CLOSED = "closed"
+    AS_TOLD = "as the driver says"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The tables that a text may write (ANY: every one), and what it may do to a transaction.
+
+    `tables` may be views of others; those `made`, changed or dropped are not. `commits`: what was written
+    before may be committed by it. `several`: it may still be carried out once its first result is there.
+    """
+
+    tables: frozenset[str] = NONE
+    commits: bool = False
+    after: After = After.SAME
+    several: bool = False
+    made: frozenset[str] = NONE
+
+    def then(self, other: "Effect") -> "Effect":
+        if self is READS and other is READS:
+            return READS
+        after = self.after if other.after is After.SAME else other.after
+        return Effect(
+            self.tables | other.tables, self.commits or other.commits, after, several=True
+        )
+
+    def either(self, other: "Effect") -> "Effect":
+        if self is READS and other is READS:
+            return READS
+        after = After.OPEN if After.OPEN in (self.after, other.after) else self.after
+        same = after is other.after or after is After.OPEN
+        return Effect(
+            self.tables | other.tables,
+            self.commits or other.commits,
+            after if same else After.SAME,
+            self.several or other.several,
+            self.made | other.made,
+        )
+
+
+READS = Effect()
+UNKNOWN = Effect(ANY, commits=True, after=After.OPEN)
+ENDED = Effect(commits=True, after=After.CLOSED)
+# MySQL commits before each of these, or does in some cases: the transaction may also go on.
+MAY_COMMIT = Effect(commits=True)
+CALLS_FUNCTIONS = Effect(ANY)
+
+# What Django sends, in Django's own writing: one statement, as there is no semicolon. A single table
+# is written, as SET, WHERE or the columns follow its name. A SELECT takes 0.2 us, a text that is
+# remembered 0.5 us (`python -m timeit`, Python 3.11).
+DJANGOS = re.compile(
+    r"(?:INSERT (?:OR IGNORE |IGNORE )?INTO [`\"](\w+)[`\"] \("
+    r"|UPDATE [`\"](\w+)[`\"] SET |DELETE FROM [`\"](\w+)[`\"](?: WHERE |\Z))",
+    re.ASCII,
+)
+
+COMMENTS = r"/\*.*?(?:\*/|\Z)"
+COMMON = r"(?P<word>[\w$]+)|(?P<space>\s+)|(?P<symbol>.)"
+
+
+def _grammar(comments: str, quoted: str) -> re.Pattern[str]:
+    return re.compile(f"(?P<comment>{comments})|{quoted}|{COMMON}", re.DOTALL)
+
+
+def _mysql(string: str, comments: str) -> re.Pattern[str]:
+    """With ANSI_QUOTES, text in double quotes is a name."""
+    quoted = (
+        rf"(?P<string>'(?:{string}''|[^'\\]|{{other}})*')|(?P<name>`(?:``|[^`])*`"
+        rf"|\"(?:{string}\"\"|[^\"\\]|{{other}})*\")|(?P<broken>['\"`])"
+    ).replace("{other}", "(?!)" if string else r"\\")
+    return _grammar(rf"--(?=[\s\x00-\x20]|\Z)[^\n]*|\#[^\n]*|{comments}", quoted)
+
+
+EXECUTABLE = r"/\*M?!\d*|\*/|" + COMMENTS
+# With and without NO_BACKSLASH_ESCAPES; comments for some versions carried out and left out.
+MYSQL = [
+    _mysql(string, comments) for string in (r"\\.|", "") for comments in (EXECUTABLE, COMMENTS)
+]
+SQLITE = [
+    _grammar(
+        rf"--[^\n]*|{COMMENTS}",
+        r"(?P<string>'(?:''|[^'])*')|(?P<name>\"(?:\"\"|[^\"])*\"|`(?:``|[^`])*`|\[[^\]]*\])"
+        r"|(?P<broken>['\"`\[])",
+    )
+]
+
+
+def effect_of(text: str, vendor: str) -> Effect:
+    """Return what `text` may do on a database of Django's `vendor`; a statement of Django's: at once."""
+    if text.startswith("SELECT ") and ";" not in text:
+        return READS  # SELECT ... INTO writes files and variables only.
+    return _known(text, vendor) if len(text) <= LONGEST_KEPT else _examine(text, vendor)
+
+
+def _examine(text: str, vendor: str) -> Effect:
+    if (found := DJANGOS.match(text)) and ";" not in text:
+        return Effect(frozenset([found[found.lastindex or 1].lower()]))
+    if vendor == "sqlite":
+        return _effect(text, SQLITE[0])
+    grammars = MYSQL if "\\" in text else MYSQL[:2]
+    return reduce(Effect.either, (_effect(text, grammar) for grammar in grammars))
+
+
+_known = lru_cache(maxsize=1024)(_examine)
+
+
+def _effect(text: str, grammar: re.Pattern[str]) -> Effect:
+    statements = [statement for statement in _split(text, grammar) if statement]
+    return reduce(Effect.then, map(_of_statement, statements)) if statements else READS
+
+
+def _split(text: str, grammar: re.Pattern[str]) -> Iterator[list[Token]]:
+    statement: list[Token] = []
+    for found in grammar.finditer(text):
+        kind = found.lastgroup or ""
+        if kind == "symbol" and found[0] == ";":
+            yield statement
+            statement = []
+        elif kind == "word":
+            statement.append((kind, found[0].upper()))
+        elif kind not in ("comment", "space"):
+            statement.append((kind, found[0]))
+    yield statement
+
+
+def _of_statement(tokens: list[Token]) -> Effect:
+    if any(kind == "broken" for kind, _ in tokens):
+        return UNKNOWN
+    while tokens and tokens[0] == ("symbol", "("):
+        tokens = tokens[1:]
+    words = [text if kind == "word" else "" for kind, text in tokens]
+    verb = words[0] if words else ""
+    if verb in ("EXPLAIN", "DESCRIBE", "DESC", "ANALYZE"):
+        return _explained(verb, tokens, words)
+    if verb == "WITH":
+        tokens = _main_part(tokens)
+        words = [text if kind == "word" else "" for kind, text in tokens]
+        verb = words[0] if words else ""
+    if verb in ("SELECT", "SHOW", "VALUES", "HELP", "TABLE"):
+        return READS
+    if verb in ("INSERT", "REPLACE", "UPDATE", "DELETE"):
+        return Effect(_written(tokens))
+    if verb == "PRAGMA":
+        return READS if set(words) & READING_PRAGMAS else UNKNOWN
+    if verb == "SET":
+        return _set(tokens, words)
+    if verb in TRANSACTIONS:
+        return _transaction(words)
+    if verb == "LOAD":
+        return Effect(ANY, commits=True)
+    if verb in ("DO", "HANDLER"):
+        return CALLS_FUNCTIONS
+    if verb in COMMITTING:
+        return MAY_COMMIT
+    # What follows reads a temporary table in the place of the other, for as long as it is connected.
+    if verb not in CHANGING or set(words) & {"TEMPORARY", "TEMP", "DATABASE", "SCHEMA"}:
+        return UNKNOWN
+    return Effect(commits=True, made=frozenset(_plain(*token) for token in tokens[1:]))
+
+
+COMMITTING = frozenset(
+    ["FLUSH", "GRANT", "REVOKE", "CHECK", "OPTIMIZE", "REPAIR", "LOCK", "UNLOCK", "VACUUM"]
+)
+CHANGING = frozenset(["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "REINDEX"])
+TRANSACTIONS = frozenset(["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"])
+READING_PRAGMAS = frozenset(
+    [
+        "FOREIGN_KEYS",
+        "FOREIGN_KEY_CHECK",
+        "FOREIGN_KEY_LIST",
+        "TABLE_INFO",
+        "TABLE_XINFO",
+        "TABLE_LIST",
+        "INDEX_LIST",
+        "INDEX_INFO",
+        "INDEX_XINFO",
+        "DATABASE_LIST",
+        "COMPILE_OPTIONS",
+        "DATA_VERSION",
+    ]
+)
+BEGINNINGS = re.compile(
+    r"BEGIN( WORK| (DEFERRED|IMMEDIATE|EXCLUSIVE))?( TRANSACTION)?"
+    r"|START TRANSACTION( READ (ONLY|WRITE)| WITH CONSISTENT SNAPSHOT)?"
+)
+ENDS = re.compile(r"(COMMIT|END|ROLLBACK)( WORK| TRANSACTION)?( AND NO CHAIN)?( NO RELEASE)?")
+SAVEPOINTS = re.compile(
+    r"(SAVEPOINT|RELEASE( SAVEPOINT)?|ROLLBACK( WORK| TRANSACTION)? TO( SAVEPOINT)?) \S*"
+)
+
+
+def _transaction(words: list[str]) -> Effect:
+    told = " ".join(words)
+    if SAVEPOINTS.fullmatch(told):
+        return Effect(after=After.AS_TOLD)  # SQLite begins and commits with the outermost one.
+    if ENDS.fullmatch(told):
+        return ENDED
+    if BEGINNINGS.fullmatch(told):
+        return Effect(commits=True, after=After.OPEN)
+    return UNKNOWN
+
+
+def _set(tokens: list[Token], words: list[str]) -> Effect:
+    """Variables of a session write nothing, unless a function is called or they are these."""
+    if words[1:2] == ["STATEMENT"] and "FOR" in words:
+        return _of_statement(tokens[words.index("FOR") + 1 :])
+    named = {text.strip('`"').upper() for _, text in tokens}
+    if named & {"(", "PASSWORD", "COMPLETION_TYPE", "GLOBAL", "PERSIST"}:
+        return UNKNOWN
+    return Effect(commits=True) if "AUTOCOMMIT" in named else READS
+
+
+def _explained(verb: str, tokens: list[Token], words: list[str]) -> Effect:
+    """EXPLAIN says what a statement would do; with ANALYZE it is carried out."""
+    if "ANALYZE" not in words:
+        return READS
+    if verb == "ANALYZE" and not set(words) & VERBS:
+        return MAY_COMMIT
+    begin = next((number for number, word in enumerate(words) if word in VERBS), None)
+    return UNKNOWN if begin is None else _of_statement(tokens[begin:])
+
+
+VERBS = frozenset(["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "MERGE"])
+
+
+def _main_part(tokens: list[Token]) -> list[Token]:
+    depth = 0
+    for number, (kind, text) in enumerate(tokens):
+        if kind == "symbol":
+            depth += {"(": 1, ")": -1}.get(text, 0)
+        elif depth <= 0 and number and kind == "word" and text in VERBS - {"WITH"}:
+            return tokens[number:]
+    return []
+
+
+MODIFIERS = frozenset(
+    [
+        "LOW_PRIORITY",
+        "DELAYED",
+        "HIGH_PRIORITY",
+        "QUICK",
+        "IGNORE",
+        "INTO",
+        "OR",
+        "ROLLBACK",
+        "ABORT",
+        "FAIL",
+        "REPLACE",
+    ]
+)
+TABLE_FOLLOWS = frozenset(["FROM", "JOIN", "STRAIGHT_JOIN", "USING", ","])
+TABLES_END = frozenset(["SET", "WHERE", "ORDER", "LIMIT", "RETURNING"])
+
+
+def _written(tokens: list[Token]) -> frozenset[str]:
+    """Return the tables that an INSERT, REPLACE, UPDATE or DELETE names as written, or more of them."""
+    verb, rest = tokens[0][1], tokens[1:]
+    while rest and rest[0][0] == "word" and rest[0][1] in MODIFIERS:
+        rest = rest[1:]
+    found: set[str] = set()
+    before, may_follow, was_table = verb, True, False
+    for kind, text in rest:
+        if (kind == "word" and text in TABLES_END) or (text == "(" and verb in ONE_TABLE):
+            break
+        if kind == "name" or (kind == "word" and text not in TABLE_FOLLOWS):
+            if was_table := may_follow:
+                found.add(_plain(kind, text))
+            elif verb in ONE_TABLE:
+                break
+            may_follow = False
+        elif text == ".":  # db.table: another database's is not known.
+            may_follow = was_table
+        else:
+            may_follow = text in TABLE_FOLLOWS or (text == "(" and before in TABLE_FOLLOWS | {verb})
+        before = text
+    return frozenset(found) or ANY
+
+
+ONE_TABLE = frozenset(["INSERT", "REPLACE"])
+
+
+def _plain(kind: str, text: str) -> str:
+    if kind in ("name", "string"):
+        close = "]" if text[0] == "[" else text[0]
+        text = text[1:-1].replace(close * 2, close)
+    return text.lower()
