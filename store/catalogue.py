@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q, QuerySet
 
 from store import caching, database_errors, keys, replicas, warm_up, watched_connections

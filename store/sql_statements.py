@@ -7,7 +7,7 @@ keys with ON DELETE CASCADE, which write to other tables than the statement name
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache, reduce
 
@@ -43,9 +43,9 @@ class Effect:
     def then(self, other: "Effect") -> "Effect":
         if self is READS and other is READS:
             return READS
-        after = self.after if other.after is After.SAME else other.after
-        return Effect(
-            self.tables | other.tables, self.commits or other.commits, after, several=True
+        is_told = other.after in (After.OPEN, After.CLOSED) or self.after is After.SAME
+        return replace(
+            self.either(other), after=other.after if is_told else self.after, several=True
         )
 
     def either(self, other: "Effect") -> "Effect":

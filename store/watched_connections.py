@@ -1,8 +1,9 @@
 """Know of each database connection what is carried out on it, and whether a transaction is open.
 
-Django knows of the transactions that it begins. Those begun by SQL are seen in the statements, and in
-what the driver says: MySQL's whether autocommit is on, SQLite's whether a transaction is open. Where that
-does not tell (after CALL), one counts as open until a COMMIT, a ROLLBACK or the connection's end.
+Statements are seen by Django's instrumentation, commits by wrapping: Django drops its own hooks when a
+COMMIT is carried out and only its answer is lost. What SQL began shows in the statements and in what the
+driver says: whether autocommit is on (MySQL), a transaction open (SQLite). After a CALL neither tells:
+one counts as open until a COMMIT, a ROLLBACK or the connection's end.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,10 +32,10 @@ def tell(watch: "TableWatch") -> None:
         _watch(connection=connection)
 
 
-def is_open(connection: BaseDatabaseWrapper) -> bool:
-    """Say whether what is written now waits for a commit."""
-    watched = _watched(connection)
-    return watched.is_open() if watched else not connection.autocommit
+def carried_out(connection: BaseDatabaseWrapper) -> None:
+    """Act on what `connection` has written, unless it waits for a commit."""
+    if watched := _watched(connection):
+        watched.carried_out(READS)
 
 
 def in_transaction(using: str = "default") -> bool:
@@ -143,7 +144,8 @@ class WatchedConnection:
             if watch.may_be_written(effect):
                 watch.wrote(text, self.connection)
         is_over = not self.is_open()
-        if effect.commits or is_over:
+        # Begun by SQL: it may have ended by SQL as well, by a procedure for example.
+        if effect.commits or is_over or self.begun_by_sql:
             self._act(forget=is_over)
 
     def results_are_read(self, cursor: Any = None, *, last: bool = True) -> None:

@@ -1,13 +1,8 @@
 """See every write that this process makes to a table, and act as soon as it has been committed.
 
-Signals miss `QuerySet.update()`, `bulk_create()` and `bulk_update()`; overridden managers miss the
-delete of a related row, fixtures, data migrations and raw SQL. All of them send SQL, so that is what
-is watched, by Django's database instrumentation
-(https://docs.djangoproject.com/en/5.2/topics/db/instrumentation/). Writes that Django does not
-send (another program, a stored procedure) are not seen.
-
-Commits are seen at `connection.commit()` and `set_autocommit()`, which are wrapped: Django's own commit
-hooks are dropped when a COMMIT is carried out and only its answer is lost. Tested on Django 5.2 and 6.1.
+Signals miss `QuerySet.update()`, `bulk_create()` and `bulk_update()`, overridden managers the delete of a
+related row, fixtures and raw SQL. All of them send SQL, so that is what `watched_connections` watches;
+`sql_statements` says what is not seen. Tested on Django 5.2 and 6.1.
 """
 
 import threading
@@ -56,7 +51,8 @@ class TableWatch:
 
     It is called once, with what `note()` was told in their order; all writes that nobody described are
     one note, None. Outside a transaction a statement commits by itself and `on_write()` follows at
-    once. Any statement that mentions the table and is not known to only read counts as a write: one
+    once. Any statement that may write the table and is not known to only read counts as a write, in a
+    transaction that SQL has begun too, both at once and whenever that may have been committed: one
     `on_write()` too many costs little, one too few would go unnoticed. Of two watches the one that
     was installed first acts first.
     """
@@ -90,8 +86,7 @@ class TableWatch:
     def note(self, what: Any, connection: BaseDatabaseWrapper) -> None:
         """Tell `on_write()` of one write, once it is committed: at once outside a transaction."""
         self._keep(what, connection)
-        if not watched_connections.is_open(connection):
-            self.committed(connection, forget=True)
+        watched_connections.carried_out(connection)
 
     def has_written(self, using: str = "default") -> bool:
         """Say whether the transaction under way on the database `using` wrote to the table.

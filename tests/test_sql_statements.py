@@ -94,6 +94,11 @@ def test_what_mysql_may_write_is_named(text, tables):
     assert effect_of(text, "mysql").tables >= tables
 
 
+def test_tables_that_are_changed_are_named_wherever_they_stand():
+    for text in ("TRUNCATE t", "SELECT 1; DROP TABLE a, `T`", "RENAME TABLE a TO t; COMMIT"):
+        assert "t" in effect_of(text, "mysql").made
+
+
 def test_what_sqlite_may_write_is_named():
     for text in (
         "UPDATE OR REPLACE [t] SET a = 1",
@@ -122,6 +127,8 @@ def test_what_mysql_commits_before_is_known(text):
 
 def test_transactions_that_sql_begins_and_ends_are_known():
     for text in ("START TRANSACTION", "BEGIN", "XA START 'a'", "CALL p()", "COMMIT AND CHAIN"):
+        assert effect_of(text, "mysql").after is After.OPEN
+    for text in ("BEGIN; SAVEPOINT a", "BEGIN; SELECT 1", "COMMIT; BEGIN", "SAVEPOINT a; BEGIN"):
         assert effect_of(text, "mysql").after is After.OPEN
     for text in ("COMMIT", "ROLLBACK WORK", "BEGIN; UPDATE a SET b = 1; COMMIT"):
         assert effect_of(text, "mysql").after is After.CLOSED

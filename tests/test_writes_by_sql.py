@@ -160,6 +160,7 @@ MYSQL_WRITES = {
     "by DO": ["CREATE FUNCTION w() RETURNS INT BEGIN DELETE FROM store_product; RETURN 1; END", "DO w()"],
     "replaced": ["REPLACE INTO store_product SELECT id, name, description, 9, date_created,"
                  " date_modified FROM store_product"],
+    "after a call, which may have begun a transaction": ["EXECUTE IMMEDIATE 'SELECT 1'", UPDATE],
     "executable": ["/*!50000 DELETE FROM store_product */"],
 }  # fmt: skip
 OBJECTS = {"PROCEDURE": "writes", "VIEW": "v", "FUNCTION": "w"}
@@ -270,7 +271,8 @@ STEPS = [
 if is_mysql:
     STEPS += [
         ["SET autocommit = 0"], ["SET autocommit = 1"], ["# c\nANALYZE TABLE auth_group"],
-        [f"SELECT 1; {UPDATE}"], ["EXECUTE IMMEDIATE '" + UPDATE + "'"], ["LOCK TABLES store_product WRITE"],
+        [f"SELECT 1; {UPDATE}"], ["EXECUTE IMMEDIATE '" + UPDATE + "'"],
+        ["LOCK TABLES store_product WRITE"],
         ["UNLOCK TABLES"], ["COMMIT AND CHAIN"], [f"BEGIN; {UPDATE}; COMMIT"],
     ]  # fmt: skip
 
@@ -289,7 +291,7 @@ def test_drawn_statements_leave_the_list_as_the_database_is(client):
             sql(*texts)
         except DatabaseError as error:  # COMMIT without a transaction, for example
             steps.append(f"failed: {error}")
-        assert is_fresh(client), steps
+        assert is_fresh(client), " | ".join(steps)
         if draw.random() < 0.1:
             connection.close()
-            assert is_fresh(client), steps
+            assert is_fresh(client), " | ".join(steps)
