@@ -70,8 +70,8 @@ MAY_COMMIT = Effect(commits=True)
 CALLS_FUNCTIONS = Effect(ANY)
 
 # What Django sends, in Django's own writing: one statement, as there is no semicolon. A single table
-# is written, as SET, WHERE or the columns follow its name. A SELECT takes 0.2 us, a text that is
-# remembered 0.5 us (`python -m timeit`, Python 3.11).
+# is written, as SET, WHERE or the columns follow its name. All that the watch does takes 0.4 us of
+# CPU for a SELECT and 1.6 us for another write (timeit with process_time, Python 3.11, two watches).
 DJANGOS = re.compile(
     r"(?:INSERT (?:OR IGNORE |IGNORE )?INTO [`\"](\w+)[`\"] \("
     r"|UPDATE [`\"](\w+)[`\"] SET |DELETE FROM [`\"](\w+)[`\"](?: WHERE |\Z))",

@@ -121,7 +121,8 @@ class WatchedConnection:
             self.results_are_read()
             self.carried_out(effect, text, failed=True)
             raise
-        self.results_are_read()
+        if self.to_come:
+            self.results_are_read()
         if self.is_sqlite and cursor.cursor.description:
             cursor.has_rows_left = True
             if (
@@ -144,6 +145,8 @@ class WatchedConnection:
             if watch.may_be_written(effect):
                 watch.wrote(text, self.connection)
         is_over = not self.is_open()
+        if not self.connection.run_on_commit:
+            return
         # Begun by SQL: it may have ended by SQL as well, by a procedure for example.
         if effect.commits or is_over or self.begun_by_sql:
             self._act(forget=is_over)
