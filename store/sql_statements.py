@@ -183,7 +183,7 @@ def _of_statement(tokens: list[Token]) -> Effect:
 
 
 COMMITTING = frozenset(
-    ["FLUSH", "GRANT", "REVOKE", "CHECK", "OPTIMIZE", "REPAIR", "LOCK", "UNLOCK", "VACUUM"]
+    ["FLUSH", "GRANT", "REVOKE", "CHECK", "OPTIMIZE", "REPAIR", "LOCK", "UNLOCK", "VACUUM", "KILL"]
 )
 CHANGING = frozenset(["CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE", "REINDEX"])
 TRANSACTIONS = frozenset(["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"])

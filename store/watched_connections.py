@@ -125,9 +125,8 @@ class WatchedConnection:
             self.results_are_read()
         if self.is_sqlite and cursor.cursor.description:
             cursor.has_rows_left = True
-            if (
-                effect.tables and not self.is_open()
-            ):  # INSERT ... RETURNING commits once its rows have been read.
+            # INSERT ... RETURNING commits once its rows have been read.
+            if effect.tables and not self.is_open():
                 self.to_come, self.reader = (effect, text), ref(cursor)
                 return result
         if effect.several and not self.is_sqlite:

@@ -37,7 +37,7 @@ BREAKS = [
     Break(
         "a transaction reads a replica",
         AREA,
-        "may_be_late = _may_be_late.get() and not _in_transaction()",
+        "may_be_late = _may_be_late.get() and not watched_connections.in_transaction()",
         "may_be_late = _may_be_late.get()",
         [f"{REPLICAS}::test_a_transaction_reads_the_primary"],
     ),

@@ -9,19 +9,25 @@ FRESHNESS = "tests/test_freshness.py"
 HTTP_CACHING = "tests/test_http_caching.py"
 VIEW_CACHING = "tests/test_view_caching.py"
 
+COMMIT = """            try:
+                return commit()
+            finally:
+                self.begun_by_sql = False
+                self._act(forget=True)"""
+
 BREAKS = [
     Break(
         "set_autocommit is not watched",
         "transactions",
-        'for name in ("commit", "set_autocommit"):',
-        'for name in ("commit",):',
+        '            ("set_autocommit", self._setting_autocommit),\n',
+        "",
         [f"{FRESHNESS}::test_turning_autocommit_on_again_commits_and_is_seen"],
     ),
     Break(
         "commit is not watched",
         "transactions",
-        'for name in ("commit", "set_autocommit"):',
-        'for name in ("set_autocommit",):',
+        '            ("commit", self._committing),\n',
+        "",
         [
             f"{FRESHNESS}::test_writes_without_autocommit_are_seen_once_committed_and_not_stored_before"
         ],
@@ -29,80 +35,43 @@ BREAKS = [
     Break(
         "a statement counts only when it succeeds",
         "table watch",
-        re.compile(
-            r"        try:\n            return execute\(sql, params, many, context\)\n"
-            r"        finally:  # A statement .*\n            self\._wrote\(word, connection\)"
-        ),
-        (
-            "        result = execute(sql, params, many, context)\n"
-            "        self._wrote(word, connection)\n"
-            "        return result"
-        ),
+        "            self.carried_out(effect, text, failed=True)\n",
+        "",
         [f"{FRESHNESS}::test_a_statement_whose_answer_is_lost_is_seen"],
-    ),
-    Break(
-        "a statement that commits counts only when it succeeds",
-        "table watch",
-        (
-            "            try:\n"
-            "                return execute(sql, params, many, context)\n"
-            "            finally:\n"
-            "                self.on_write(notes)"
-        ),
-        (
-            "            result = execute(sql, params, many, context)\n"
-            "            self.on_write(notes)\n"
-            "            return result"
-        ),
-        [f"{FRESHNESS}::test_a_commit_by_a_statement_is_seen_even_if_its_answer_is_lost"],
     ),
     Break(
         "statements that commit are not watched",
         "table watch",
-        "notes = self._notes(connection) if word in COMMITTING_STATEMENTS else []",
-        "notes: list[Any] = []",
+        "if effect.commits or is_over or self.begun_by_sql:",
+        "if is_over:",
         [f"{FRESHNESS}::test_a_commit_by_a_statement_is_seen_even_if_its_answer_is_lost"],
     ),
     Break(
         "REPLACE does not count",
         "table watch",
-        "        return self.table in text.lower()",
-        '        return word in ("INSERT", "UPDATE", "DELETE") and self.table in text.lower()',
+        'if verb in ("SELECT", "SHOW",',
+        'if verb in ("REPLACE", "SELECT", "SHOW",',
         [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
     ),
     Break(
         "REPLACE behind WITH does not count",
         "table watch",
-        "INSERT|UPDATE|DELETE|REPLACE|MERGE",
-        "INSERT|UPDATE|DELETE|MERGE",
-        [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
-    ),
-    Break(
-        "the table's name in other letters does not count",
-        "table watch",
-        "return self.table in text.lower()",
-        "return self.table in text",
-        [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
-    ),
-    Break(
-        "writing words in small letters do not count",
-        "table watch",
-        'MERGE)\\b", re.IGNORECASE)',
-        'MERGE)\\b")',
+        '"DELETE", "REPLACE", "WITH",',
+        '"DELETE", "WITH",',
         [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
     ),
     Break(
         "what begins by reading never writes",
         "table watch",
-        "if not (may_hide_a_write and WRITING_WORDS.search(text)):",
-        "if True:",
+        'if text.startswith("SELECT ") and ";" not in text:',
+        'if text.startswith("SELECT "):',
         [f"{FRESHNESS}::test_raw_sql_that_may_write_is_seen"],
     ),
     Break(
         "a comment hides what a statement is",
         "table watch",
-        're.compile(r"(?:\\s|\\(|/\\*.*?\\*/|--[^\\n]*\\n)*(\\w+)", re.DOTALL)',
-        're.compile(r"\\s*(\\w+)", re.DOTALL)',
+        'elif kind not in ("comment", "space"):',
+        'elif kind != "space":',
         [f"{FRESHNESS}::test_raw_sql_that_only_reads_keeps_the_entry"],
     ),
     Break(
@@ -115,17 +84,15 @@ BREAKS = [
     Break(
         "only connections that are there are watched",
         "table watch",
-        "        connection_created.connect(self._watch)\n        for ",
-        "        for ",
+        "    connection_created.connect(_watch)\n    for ",
+        "    for ",
         [f"{FRESHNESS}::test_connections_that_are_there_and_new_ones_are_watched"],
     ),
     Break(
         "a connection that opens again is watched twice",
         "table watch",
-        re.compile(
-            r"(\*\*kwargs: Any\) -> None:\n +if )self\._see in connection\.execute_wrappers:"
-        ),
-        r"\1False:",
+        "if not _watched(connection):",
+        "if True:",
         [f"{FRESHNESS}::test_a_connection_that_opens_again_is_watched_once"],
     ),
     Break(
@@ -138,27 +105,15 @@ BREAKS = [
     Break(
         "a commit counts only when it succeeds",
         "transactions",
-        (
-            "            try:\n"
-            "                return ends_transaction(*args, **kwargs)\n"
-            "            finally:\n"
-            "                if notes:"
-        ),
-        (
-            "            result = ends_transaction(*args, **kwargs)\n"
-            "            if True:\n"
-            "                if notes:"
-        ),
+        COMMIT,
+        "            result = commit()\n            self._act(forget=True)\n            return result",
         [f"{FRESHNESS}::test_a_commit_whose_answer_is_lost_is_seen"],
     ),
     Break(
         "forgotten before the commit",
         "transactions",
-        re.compile(
-            r"            try:\n                (return ends_transaction\(\*args, \*\*kwargs\))\n"
-            r"            finally:\n((?:                .*\n)+)"
-        ),
-        "            if True:\n\\2            \\1\n",
+        COMMIT,
+        "            self._act(forget=True)\n            return commit()",
         [f"{FRESHNESS}::test_who_reads_during_a_commit_does_not_keep_what_it_replaces"],
     ),
     Break(
@@ -171,8 +126,8 @@ BREAKS = [
     Break(
         "a write counts before its transaction has committed",
         "transactions",
-        "        if connection.autocommit:\n            self.on_write",
-        "        if True:\n            self.on_write",
+        "        is_over = not self.is_open()\n",
+        "        is_over = True\n",
         [f"{FRESHNESS}::test_a_rolled_back_write_keeps_the_entry[save]"],
     ),
     Break(
@@ -203,14 +158,14 @@ BREAKS = [
     Break(
         "what a transaction reads is stored",
         "transactions",
-        "may_store=not _in_transaction(),",
+        "may_store=not watched_connections.in_transaction(),",
         "may_store=True,",
         [f"{FRESHNESS}::test_what_a_transaction_without_autocommit_reads_is_not_stored"],
     ),
     Break(
         "a transaction may keep what it makes of products",
         "transactions",
-        "return None if _in_transaction() else caching.generation(keys.PRODUCT_LIST)",
+        "return None if watched_connections.in_transaction() else caching.generation(keys.PRODUCT_LIST)",
         "return caching.generation(keys.PRODUCT_LIST)",
         [f"{FRESHNESS}::test_a_transaction_keeps_nothing_that_it_makes_of_products"],
     ),
