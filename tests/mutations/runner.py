@@ -131,15 +131,14 @@ class Copy:
 
 def main() -> int:
     arguments = parse(sys.argv[1:])
-    breaks = mutations.load()
-    if wrong := list(mutations.faults(breaks)):
-        print("The lists do not fit the code:", *wrong, sep="\n")
-        return 1
     chosen = [
         one
-        for one in breaks
+        for one in mutations.load()
         if re.search(arguments.only, one.name) and arguments.area in ("", one.promise_area)
     ]
+    if wrong := list(mutations.faults(chosen)):
+        print("The lists do not fit the code:", *wrong, sep="\n")
+        return 1
     if arguments.list:
         for one in chosen:
             print(f"{one.promise_area}: {one.name}")
