@@ -53,18 +53,15 @@ BREAKS = [
     Break(
         "a failing Redis is asked again",
         AREA,
-        (
-            "            self.shared.outage.begin(error)\n"
-            '            return self._shared_load("cache-down")'
-        ),
-        '            return self._shared_load("cache-down")',
+        "            self.shared.outage.note_failure(error)\n            return self._shared_load(",
+        "            return self._shared_load(",
         [f"{ASIDE}::test_redis_failing_at_any_step_ends_in_an_answer_from_the_source"],
     ),
     Break(
         "a Redis that cannot store is asked again",
         AREA,
-        "            self.shared.outage.begin(error)\n            stored = False",
-        "            stored = False",
+        "            self._leave_claim(error, generation, token)\n            stored",
+        "            stored",
         [f"{ASIDE}::test_redis_failing_at_any_step_ends_in_an_answer_from_the_source"],
     ),
     Break(
@@ -88,16 +85,16 @@ BREAKS = [
             "        if self.outage.lasts:\n"
             "            return None\n"
             "        try:\n"
-            "            return self.entries"
+            "            return self.outage"
         ),
-        "        try:\n            return self.entries",
+        "        try:\n            return self.outage",
         [f"{ASIDE}::test_in_an_outage_redis_is_left_alone"],
     ),
     Break(
         "a busy pool counts as an outage",
         AREA,
-        "if not isinstance(error, NotThisTime):",
-        "if True:",
+        "if isinstance(error, NotThisTime) or (is_refusal",
+        "if (is_refusal",
         [f"{ASIDE}::test_all_connections_in_use_is_no_outage"],
     ),
     Break(
@@ -147,8 +144,8 @@ BREAKS = [
     Break(
         "a full Redis is not told to forget",
         AREA,
-        "            self._forget_all()\n            owed",
-        "            owed",
+        "                renews = owed = True\n                self._forget_all()\n",
+        "                renews = owed = True\n",
         [f"{ASIDE}::test_a_redis_that_takes_no_writes_forgets_all_the_same_and_is_left_alone"],
     ),
     Break(
