@@ -61,7 +61,8 @@ def start(
             stderr=errors,
             start_new_session=new_session,
         )
-    request = json.dumps([list(command), dict(environment), new_session]).encode()
+    variables = {name: os.fspath(value) for name, value in environment.items()}
+    request = json.dumps([list(command), variables, new_session]).encode()
     ours, its = socket.socketpair()
     with its:
         files = [its.fileno(), output.fileno(), errors.fileno()]
