@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from store.caching import process_cache
 from store.session_backend import SessionStore
 from tests.servers import free_port
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -180,6 +181,7 @@ def test_signing_out_elsewhere_meanwhile_interrupts_no_request(chief, books):
 @pytest.fixture
 def outage(monkeypatch):
     """The outage of this process, which ends when the test says so."""
+    wait_for(lambda: process_cache.outage._thread is None)  # That of an earlier test would end it.
     monkeypatch.setattr(process_cache.outage, "_see_to_recovery", lambda: None)
     return process_cache.outage
 
