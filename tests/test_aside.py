@@ -58,7 +58,8 @@ def no_outage_outlives_its_test(monkeypatch):
     monkeypatch.setattr("store.caching.outage.RETRY_SECONDS", 60.0)
     yield
     while processes:
-        processes.pop().outage._began = None
+        outage = processes.pop().outage
+        outage._began, outage._invalidation_lost = None, False
 
 
 class Loader:
@@ -387,7 +388,8 @@ def test_a_refresh_that_fails_leaves_the_entry_served(load, redis: Redis):
     process().fetch(MAIN, load, LIMITS)
     redis.pexpire(key("product"), LAST_PART_MS)
 
-    assert process().fetch(MAIN, down, LIMITS).body == b"1"
+    hit = process().fetch(MAIN, down, LIMITS)
+    assert (hit.outcome, hit.body) == (Outcome.HIT, b"1")
 
 
 def test_entries_expire_apart_and_never_after_their_ttl(load, redis: Redis):
@@ -676,6 +678,16 @@ def hear_all(aside: Aside, redis: Redis) -> None:
     aside.copies._expected.add(marker)
     redis.set(key(marker), "")
     wait_for(lambda: marker not in aside.copies._expected)
+
+
+def test_a_write_of_another_process_is_announced(listening, load, redis: Redis):
+    process().fetch(MAIN, load, LIMITS)
+    hear_all(listening, redis)
+    listening.fetch(MAIN, never, LIMITS)
+    assert listening.copies.find(MAIN.names.entry, "")
+    process().forget("product")
+    hear_all(listening, redis)
+    assert listening.copies.find(MAIN.names.entry, "") is None
 
 
 @pytest.mark.parametrize("lose", [lose_the_lease, invalidate])

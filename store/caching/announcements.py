@@ -99,7 +99,6 @@ class Announcements:
             tracking = [part for prefix in self._prefixes() for part in ("PREFIX", prefix)]
             connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *tracking)
             connection.read_response()
-            self._listener.forget_all()  # What was read before this went unwatched.
             while time.monotonic() - self._used_at < IDLE_SECONDS:
                 self._check(connection)
         finally:

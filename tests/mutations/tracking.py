@@ -3,7 +3,6 @@
 from tests.mutations import Break
 
 AREA = "tracking"
-ASIDE_COPIES = "tests/test_aside_copies.py"
 COPIES = "tests/test_copies.py"
 
 BREAKS = [
@@ -12,14 +11,7 @@ BREAKS = [
         AREA,
         "for prefix in self._prefixes() for part",
         "for prefix in self._prefixes()[:1] for part",
-        [f"{ASIDE_COPIES}::test_what_is_read_is_kept_until_another_process_has_written"],
-    ),
-    Break(
-        "what was read before changes are announced counts",
-        AREA,
-        ("            self._listener.forget_all()  # What was read before this went unwatched.\n"),
-        "",
-        [f"{COPIES}::test_what_was_read_before_changes_were_announced_is_not_kept"],
+        ["tests/test_aside.py::test_a_write_of_another_process_is_announced"],
     ),
     Break(
         "all is known until a ping is answered",
