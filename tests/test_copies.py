@@ -369,6 +369,7 @@ def test_after_a_fork_the_child_has_no_copies_and_tracks_by_itself(make):
     keep(copies)
     copies.start_over()
     assert copies.find("family", "") is None
+    assert copies._copies == {}
     track(copies)
     keep(copies)
     assert copies.find("family", "") is not None
