@@ -90,7 +90,8 @@ def begin_long_import(page: Page, store: StoreProcess) -> str:
         said = begin_import(page, rows(40_000))
         expect(said).to_have_text(re.compile(r"^import-\d+ waits for a worker\.$"))
         job = said.inner_text().split()[0]
-    wait_for(lambda: store.get(f"/jobs/status/{job}/").json["progress"]["rows_done"])
+    opened = {"Cookie": store.demo_cookie}
+    wait_for(lambda: store.get(f"/jobs/status/{job}/", opened).json["progress"]["rows_done"])
     return job
 
 
