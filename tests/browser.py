@@ -45,9 +45,14 @@ def open_demo(**variables: str) -> StoreProcess:
     preloaded.run(["manage.py", "prepare"], environment).check_returncode()
     store = StoreProcess(var_dir / "store.log", (), environment, inherit=False)
     store.wait_until_open()
+    take_powers(store)
+    return store
+
+
+def take_powers(store: StoreProcess) -> None:
+    """Have `store` know the cookie that the address printed by its start gives, another one each time."""
     opened = store.get(printed_address(store).removeprefix(store.url))
     store.demo_cookie = opened.headers["Set-Cookie"].partition(";")[0]
-    return store
 
 
 def printed_address(store: StoreProcess) -> str:
@@ -89,13 +94,16 @@ class Visit:
     def __init__(self, context: BrowserContext, store: StoreProcess) -> None:
         self.url = store.url
         self.context = context
-        name, _, value = store.demo_cookie.partition("=")
-        context.add_cookies([{"name": name, "value": value, "url": store.url}])
+        self.take_powers(store)
         self.complaints: list[str] = []
         self.page: Page = context.new_page()
         self.page.set_default_timeout(SLOW_MS)
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def take_powers(self, store: StoreProcess) -> None:
+        name, _, value = store.demo_cookie.partition("=")
+        self.context.add_cookies([{"name": name, "value": value, "url": store.url}])
 
     def open(self, path: str) -> Page:
         self.page.goto(urljoin(self.url, path))

@@ -401,6 +401,7 @@ def test_live_events_come_back_after_a_restart_of_the_store(chromium: Browser):
         expect(page.get_by_text("Live events: reconnecting")).to_be_visible()
 
         store = restarted(store)
+        visit.take_powers(store)
         expect(page.get_by_text("Live events: connected")).to_be_visible()
         set_price(store, 2, 777)
         expect(page.get_by_role("option", name="Book B · 777")).to_have_count(1)
@@ -446,6 +447,7 @@ def restarted(store: StoreProcess) -> StoreProcess:
     again = StoreProcess(store.log, (), clean_environment(**variables), inherit=False)
     again.port = store.port
     again.wait_until_open()
+    browser.take_powers(again)
     return again
 
 
