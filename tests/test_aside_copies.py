@@ -154,7 +154,7 @@ def test_a_copy_is_not_served_in_an_outage(tracking, load, monkeypatch):
 
 
 def test_a_refill_that_is_over_its_budget_is_no_outage(tracking, load):
-    def fail(names: object) -> None:
+    def fail(*arguments: object) -> None:
         raise NotThisTime
 
     process().fetch(MAIN, load, LIMITS)

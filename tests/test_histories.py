@@ -80,8 +80,8 @@ class SteppedEntries(RedisEntries):
     def _key(self, name: str, version: int | None = None) -> str:
         return name
 
-    def read(self, names: EntryKeys) -> Seen:
-        return self._stepped(lambda: super(SteppedEntries, self).read(names))
+    def read(self, *arguments: object) -> Seen:
+        return self._stepped(lambda: super(SteppedEntries, self).read(*arguments))
 
     def make_generation(self, names: EntryKeys) -> str:
         return self._stepped(lambda: super(SteppedEntries, self).make_generation(names))
@@ -89,7 +89,7 @@ class SteppedEntries(RedisEntries):
     def claim(self, *arguments: object, **keywords: object) -> Claim:
         return self._stepped(lambda: super(SteppedEntries, self).claim(*arguments, **keywords))
 
-    def put(self, *arguments: object) -> bool:
+    def put(self, *arguments: object) -> str | None:
         return self._stepped(lambda: super(SteppedEntries, self).put(*arguments))
 
     def forget(self, family: str) -> None:
@@ -105,12 +105,13 @@ class SteppedEntries(RedisEntries):
 class NaiveEntries(SteppedEntries):
     """What plain cache-aside does: whatever was loaded is stored, and served if it is there."""
 
-    def put(self, names: EntryKeys, token: str, entry: Entry, *rest: object) -> bool:
+    def put(self, names: EntryKeys, token: str, entry: Entry, *rest: object) -> str | None:
         current = self.make_generation(names)
         unguarded = Entry(
             current, entry.query, entry.etag, entry.fill_seconds, entry.ttl_ms, entry.body
         )
-        return self._stepped(lambda: bool(self.client.set(names.entry, unguarded.encode())))
+        self._stepped(lambda: self.client.set(names.entry, unguarded.encode()))
+        return names.entry
 
 
 class World:

@@ -114,7 +114,7 @@ def find_copy(family: str, query: str) -> Copy | None:
     if process_cache.outage.lasts:
         return None
     names = keys.entry_keys(family, query, settings.CACHE_MAX_VARIANTS)
-    copy = process_cache.copies.find(names.entry, query)
+    copy = process_cache.copies.find_in(names.places, query)
     if copy:
         metrics.requests.labels(family, Outcome.HIT.value).inc()
     return copy

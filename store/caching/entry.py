@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import orjson
 
 GENERATION_CHARACTERS = 32
+NO_GENERATION = "0" * GENERATION_CHARACTERS  # for a length
 FIELDS: dict[str, tuple[type, ...]] = {
     "query": (str,),
     "etag": (str,),
@@ -48,7 +49,7 @@ class Entry:
     def encode(self, *, compress: bool = False) -> bytes:
         body = zlib.compress(self.body, COMPRESSION_LEVEL) if compress else self.body
         header = {
-            "query": self.query,
+            "query": self.query,  # first: see start_of
             "etag": self.etag,
             "fill_seconds": self.fill_seconds,
             "ttl_ms": self.ttl_ms,
@@ -74,6 +75,11 @@ class Entry:
         except (ValueError, KeyError, TypeError, zlib.error):
             return None
         return cls(generation=generation, body=body, **fields)
+
+
+def start_of(generation: str, query: str) -> bytes:
+    """Return how the entry of `query` begins, and no other of `generation` does."""
+    return generation.encode() + b" " + orjson.dumps({"query": query})[:-1] + b","
 
 
 def etag_of(body: bytes) -> str:

@@ -52,15 +52,19 @@ def served(family: str) -> Iterator[tuple[EntryKeys, Entry]]:
         for name, _ in found:
             if name.endswith(":stale") or name.split(":")[0] != family:
                 continue
-            names = EntryKeys(name, f"{name}:stale", f"{name}:lock", keys.generation_key(family))
-            if entry := entries.read(names).entry:
+            names = EntryKeys(
+                name,
+                keys.beside(name, "stale"),
+                keys.beside(name, "lock"),
+                keys.generation_key(family),
+            )
+            if entry := entries.read_any(names).entry:
                 yield names, entry
 
 
 def is_served(names: EntryKeys, entry: Entry) -> bool:
     """Say whether `entry` is still the one that is served under its key."""
-    seen = RedisEntries().read(names)
-    return seen.entry == entry
+    return RedisEntries().read_any(names).entry == entry
 
 
 def _batches() -> Iterator[list[tuple[str, bytes]]]:

@@ -1,12 +1,14 @@
 """Entries in Redis, through the connections of Django's default cache.
 
-Commands: MGET and PTTL to read (one round trip), SET NX and GET for a missing generation, two short
-Lua scripts to claim a fill and to give it up, WATCH, MULTI and SET to store it, DEL to forget. Each
-raises redis-py's RedisError if Redis is down; what to do then is decided in `request`.
+Commands: MGET, PTTL and GETRANGE to read (one round trip, two for an entry outside its own slot), SET NX
+and GET for a missing generation, short Lua scripts to claim a fill, to give it up and to find a place,
+WATCH, MULTI and SET to store it, DEL to forget. Each raises redis-py's RedisError if Redis is down; what
+to do then is decided in `request`.
 """
 
+import zlib
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -16,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError, WatchError
 
 from store import cluster, keys
-from store.caching.entry import Entry, new_token
+from store.caching.entry import NO_GENERATION, Entry, new_token, start_of
 from store.caching.generations import as_generation, new_generation
 from store.connections import WaitingPool
 from store.keys import EntryKeys
@@ -27,9 +29,9 @@ T = TypeVar("T")
 CLAIM = """
 local found = redis.call('MGET', KEYS[1], KEYS[2])
 if found[1] ~= ARGV[1] then return 'gone' end
-if ARGV[4] == '0' then
-  local ok, start = pcall(redis.call, 'GETRANGE', KEYS[3], 0, #ARGV[1] - 1)
-  if ok and start == ARGV[1] then return 'ready' end
+for place = 3, ARGV[4] == '0' and #KEYS or 0 do
+  local ok, start = pcall(redis.call, 'GETRANGE', KEYS[place], 0, #ARGV[5] - 1)
+  if ok and start == ARGV[5] then return 'ready' end
 end
 if found[2] == ARGV[1] .. ARGV[2] then return 'claimed' end
 if found[2] and string.sub(found[2], 1, #ARGV[1]) == ARGV[1] then return 'held' end
@@ -41,6 +43,26 @@ if redis.call('MGET', KEYS[1])[1] == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
 
 
+# Which of the places an entry is to be stored in: where it is, one that is free (its own, if that is),
+# or that of the entry that was stored longest ago: those in use are refreshed ahead of their expiry.
+# Where none expires, chance decides, so that none keeps others out for good.
+PLACE = """
+local place, least
+for number, key in ipairs(KEYS) do
+  local ok, start = pcall(redis.call, 'GETRANGE', key, 0, #ARGV[2] - 1)
+  if ok and start == ARGV[2] then return number end
+  local left = -2
+  if ok and string.sub(start, 1, #ARGV[1]) == ARGV[1] then
+    left = redis.call('PTTL', key)
+    if left == -1 then left = math.huge end
+  end
+  if not least or left < least then place, least = number, left end
+end
+if least == math.huge then return ARGV[3] % #KEYS + 1 end
+return place
+"""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What one look at an entry found; an entry is only there if its generation is the current one."""
@@ -48,6 +70,7 @@ class Seen:
     generation: str | None
     entry: Entry | None
     ttl_ms: int | None  # None: it does not expire
+    place: str  # under which key the entry is, or its own one
 
 
 @dataclass(frozen=True)
@@ -70,11 +93,17 @@ class Claim(Enum):
 class RedisEntries:
     """The entries of all processes that share a Redis server."""
 
-    def read(self, names: EntryKeys) -> Seen:
-        return self._look(names.generation, names.entry)
+    def read(self, names: EntryKeys, query: str) -> Seen:
+        return self._look(names.generation, query, *names.places)
 
-    def read_stale(self, names: EntryKeys) -> Seen:
-        return self._look(names.generation, names.stale)
+    def read_stale(self, names: EntryKeys, query: str) -> Seen:
+        return self._look(
+            names.generation, query, *(keys.beside(place, "stale") for place in names.places)
+        )
+
+    def read_any(self, names: EntryKeys) -> Seen:
+        """Return what is under an entry's own key, whatever its query is."""
+        return self._look(names.generation, None, names.entry)
 
     def make_generation(self, names: EntryKeys) -> str:
         """Return the family's generation, made now if there is none."""
@@ -82,49 +111,84 @@ class RedisEntries:
         return self._at(names.generation, lambda redis: _make_generation(redis, key))
 
     def claim(
-        self, names: EntryKeys, generation: str, token: str, lease_seconds: float, *, replace: bool
+        self,
+        names: EntryKeys,
+        query: str,
+        generation: str,
+        token: str,
+        lease_seconds: float,
+        *,
+        replace: bool,
     ) -> Claim:
-        """Try to be the one who fills the entry, for `lease_seconds` at most.
+        """Try to be the one who fills the entry of `query`, for `lease_seconds` at most.
 
         With `replace`, an entry of this generation that is there is no reason not to.
         """
         found = self._run(
             names.generation,
             CLAIM,
-            [self._key(names.generation, keys.UNVERSIONED), *self._keys(names.lock, names.entry)],
-            [generation, token, int(lease_seconds * 1000), int(replace)],
+            [self._key(names.generation, keys.UNVERSIONED), *self._keys(names.lock, *names.places)],
+            [
+                *(generation, token, int(lease_seconds * 1000), int(replace)),
+                start_of(generation, query),
+            ],
         )
         return Claim(found.decode())
 
     def put(
-        self, names: EntryKeys, token: str, entry: Entry, data: bytes, stale: Stale | None
-    ) -> bool:
+        self,
+        names: EntryKeys,
+        token: str,
+        entry: Entry,
+        data: bytes,
+        stale: Stale | None,
+        announce: Callable[[str], object],
+    ) -> str | None:
         """Store `data`, the encoded `entry`, and its stale copy, and end the claim of `token`.
 
-        Returns False, and stores nothing, if the claim has been lost or the generation has changed.
+        Returns where, having given it to `announce` before; None, with nothing stored, if the claim has
+        been lost or the generation has changed.
         """
         generation_key = self._key(names.generation, keys.UNVERSIONED)
-        lock_key, entry_key, stale_key = self._keys(names.lock, names.entry, names.stale)
+        lock_key = self._key(names.lock)
         valid = [entry.generation.encode(), (entry.generation + token).encode()]
+        # Where there is a choice, what is chosen should not be taken before it is stored.
+        contested = self._keys(*names.places) if names.alternatives else []
 
-        def store(redis: Any) -> bool:
+        def store(redis: Any, *contested: str) -> str | None:
             # A transaction, as a script would hold Redis up while Lua copies what may be megabytes.
             with redis.pipeline(transaction=True) as pipeline:
-                try:
-                    pipeline.watch(generation_key, lock_key)
-                    if pipeline.mget(generation_key, lock_key) != valid:
-                        return False
-                    pipeline.multi()
-                    pipeline.set(entry_key, data, px=entry.ttl_ms)
-                    if stale:
-                        pipeline.set(stale_key, stale.data, px=stale.ttl_ms)
-                    pipeline.delete(lock_key)
-                    pipeline.execute()
-                except WatchError:
-                    return False
-            return True
+                pipeline.watch(generation_key, lock_key, *contested)
+                if pipeline.mget(generation_key, lock_key) != valid:
+                    return None
+                place = self._place(pipeline, names, entry)
+                announce(place)
+                pipeline.multi()
+                pipeline.set(self._key(place), data, px=entry.ttl_ms)
+                if stale:
+                    pipeline.set(
+                        self._key(keys.beside(place, "stale")), stale.data, px=stale.ttl_ms
+                    )
+                pipeline.delete(lock_key)
+                pipeline.execute()
+            return place
 
-        return self._at(names.generation, store)
+        with suppress(WatchError):
+            return self._at(names.generation, lambda redis: store(redis, *contested))
+        # It has been taken, or the claim is worth nothing any more.
+        with suppress(WatchError):
+            return self._at(names.generation, store)
+        return None
+
+    def _place(self, redis: Any, names: EntryKeys, entry: Entry) -> str:
+        """Return the key to store an entry under."""
+        if not names.alternatives:
+            return names.entry
+        start = start_of(entry.generation, entry.query)
+        whole_keys = self._keys(*names.places)
+        arguments = [entry.generation, start, zlib.crc32(start)]
+        number: int = redis.eval(PLACE, len(whole_keys), *whole_keys, *arguments)
+        return names.places[number - 1]
 
     def release(self, names: EntryKeys, generation: str, token: str) -> None:
         """End the claim that `token` proves; somebody else's is left alone."""
@@ -196,21 +260,34 @@ class RedisEntries:
         pool = self._client().connection_pool
         return pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
 
-    def _look(self, generation_name: str, entry_name: str) -> Seen:
+    def _look(self, generation_name: str, query: str | None, name: str, *others: str) -> Seen:
+        """Look for the entry of `query`, None for any, under `name`, and else under `others`."""
         generation_key = self._key(generation_name, keys.UNVERSIONED)
-        entry_key = self._key(entry_name)
+        entry_key = self._key(name)
+        start_length = len(start_of(NO_GENERATION, query or ""))
 
         def look(redis: Any) -> Any:
             pipeline = redis.pipeline(transaction=False)
             pipeline.mget(generation_key, entry_key).pttl(entry_key)
-            (generation_found, data), ttl_ms = pipeline.execute()
-            return as_generation(generation_found, redis), data, ttl_ms
+            for other in others:
+                pipeline.getrange(self._key(other), 0, start_length - 1)
+            found = pipeline.execute(raise_on_error=False)
+            for one in found[:2]:
+                if isinstance(one, Exception):
+                    raise one
+            (generation_found, data), ttl_ms, *starts = found  # An error: a key of a wrong type.
+            return as_generation(generation_found, redis), data, ttl_ms, starts
 
-        generation, data, ttl_ms = self._at(generation_name, look)
+        generation, data, ttl_ms, starts = self._at(generation_name, look)
         entry = Entry.decode(data) if data and generation else None
-        if entry and entry.generation != generation:
+        if entry and (entry.generation != generation or query not in (None, entry.query)):
             entry = None
-        return Seen(generation, entry, None if ttl_ms == -1 else max(0, ttl_ms))
+        if not entry and generation and query is not None:
+            start = start_of(generation, query)
+            for other, found in zip(others, starts, strict=True):
+                if found == start:
+                    return self._look(generation_name, query, other)
+        return Seen(generation, entry, None if ttl_ms == -1 else max(0, ttl_ms), name)
 
     def _run(
         self, generation_name: str, script: str, whole_keys: list[str], arguments: list[Any]

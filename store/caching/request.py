@@ -71,7 +71,7 @@ class Request:
             return self._loaded(self.load(), "ttl-0")
         if self.shared.outage.lasts:
             return self._shared_load("cache-down")
-        if copy := self.shared.copies.find(self.item.names.entry, self.item.query):
+        if copy := self.shared.copies.find_in(self.item.names.places, self.item.query):
             return copy.as_hit()
         try:
             self.shared.outage.know_server()
@@ -98,9 +98,9 @@ class Request:
     def _look_or_fill(self) -> Fetched:
         while True:
             epoch, read_at = self.shared.copies.epoch(), time.monotonic()
-            seen = self.ask(lambda: self.shared.entries.read(self.item.names))
-            if seen.entry and seen.entry.query == self.item.query:
-                self._keep_copy(epoch, read_at, seen.entry, seen.ttl_ms)
+            seen = self._look()
+            if seen.entry:
+                self._keep_copy(epoch, read_at, seen.entry, seen.ttl_ms, seen.place)
                 return self._hit_or_refresh(seen.entry, seen.ttl_ms)
             if not self.may_store:
                 return self._loaded(self.load(), "transaction")
@@ -120,8 +120,7 @@ class Request:
         flight, leads = self.shared.flights.board(key)
         if not leads:
             return self._ride(flight, key)
-        occupied = seen.entry is not None
-        return self._fly(flight, key, lambda: self._fill_or_wait(generation, occupied=occupied))
+        return self._fly(flight, key, lambda: self._fill_or_wait(generation))
 
     def _fly(
         self, flight: Flight[Fetched], key: Hashable, get: Callable[[], Fetched | None]
@@ -151,25 +150,25 @@ class Request:
             return replace(fetched, outcome=Outcome.WAITED)
         return fetched
 
-    def _fill_or_wait(self, generation: str, *, occupied: bool) -> Fetched | None:
+    def _fill_or_wait(self, generation: str) -> Fetched | None:
         """Fill the entry, or wait until another process has; None if the generation has changed."""
-        token = new_token()
+        token, spoilt = new_token(), False
         pause = FIRST_PAUSE_SECONDS
         started = time.monotonic()
         while True:
-            claim = self._claim(generation, token, replace=occupied)
+            claim = self._claim(generation, token, replace=spoilt)
             if claim is Claim.CLAIMED:
                 return self._fill(generation, token, Outcome.FILLED)
             if claim is Claim.GONE:
                 return None
             if claim is Claim.READY:
-                seen = self.ask(lambda: self.shared.entries.read(self.item.names))
-                if seen.entry and seen.entry.query == self.item.query:
+                seen = self._look()
+                if seen.entry:
                     metrics.wait_seconds.labels(self.item.family).observe(
                         time.monotonic() - started
                     )
                     return self._served(seen.entry, seen.ttl_ms, Outcome.WAITED)
-                occupied = True  # by another variant that shares the slot
+                spoilt = True  # It begins as it should, and that is all.
             elif time.monotonic() + pause > self._deadline:
                 metrics.wait_seconds.labels(self.item.family).observe(time.monotonic() - started)
                 return self._shared_load("wait-timeout")
@@ -194,22 +193,31 @@ class Request:
         if ttl_ms is not None and self.item.stale_seconds:
             stale = Stale(entry.encode(compress=True), ttl_ms + self.item.stale_seconds * 1000)
         epoch, read_at = self.shared.copies.epoch(), time.monotonic()
-        self.shared.copies.expect(self.item.names.entry)
+        expected: list[str] = []
+
+        def announce(place: str) -> None:
+            expected.append(place)
+            self.shared.copies.expect(place)
+
         try:
-            stored = self.ask(
-                lambda: self.shared.entries.put(self.item.names, token, entry, data, stale)
+            place = self.ask(
+                lambda: self.shared.entries.put(
+                    self.item.names, token, entry, data, stale, announce
+                )
             )
         except NotThisTime:  # It answers; a claim left behind would hold up all others.
             with suppress(RedisError):
                 self.shared.entries.release(self.item.names, generation, token)
-            stored = False
+            place = None
         except RedisError as error:
             self._leave_claim(error, generation, token)
-            stored = False
-        if not stored:
-            self.shared.copies.expect_no_longer(self.item.names.entry)
+            place = None
+        for other in expected:
+            if other != place:
+                self.shared.copies.expect_no_longer(other)
+        if place is None:
             return self._loaded(body, "not-stored")
-        self._keep_copy(epoch, read_at, entry, ttl_ms)
+        self._keep_copy(epoch, read_at, entry, ttl_ms, place)
         metrics.entry_bytes.labels(self.item.family).observe(len(body))
         return self._served(entry, ttl_ms, outcome)
 
@@ -227,7 +235,9 @@ class Request:
             return hit  # It is good for a while yet.
         return refreshed or hit
 
-    def _keep_copy(self, epoch: int, read_at: float, entry: Entry, left_ms: int | None) -> None:
+    def _keep_copy(
+        self, epoch: int, read_at: float, entry: Entry, left_ms: int | None, place: str
+    ) -> None:
         if _is_due(entry, left_ms, self.item.ttl_seconds):
             return
         use_until = expires_at = None
@@ -235,7 +245,7 @@ class Request:
             expires_at = read_at + left_ms / 1000
             use_until = expires_at - _refresh_window_ms(entry) / 1000
         copy = Copy(entry, self.item.names.generation, use_until, expires_at, self._refill)
-        self.shared.copies.keep(epoch, self.item.names.entry, copy)
+        self.shared.copies.keep(epoch, place, copy)
 
     def _refresh(self, entry: Entry) -> Fetched | None:
         token = new_token()
@@ -247,10 +257,12 @@ class Request:
         if not self.item.stale_seconds or self.shared.outage.lasts:
             return None
         try:
-            seen = self.ask(lambda: self.shared.entries.read_stale(self.item.names))
+            seen = self.ask(
+                lambda: self.shared.entries.read_stale(self.item.names, self.item.query)
+            )
         except RedisError:
             return None
-        if not seen.entry or seen.entry.query != self.item.query or seen.ttl_ms is None:
+        if not seen.entry or seen.ttl_ms is None:
             return None
         left_ms = seen.ttl_ms - self.item.stale_seconds * 1000
         return self._served(seen.entry, left_ms, Outcome.STALE, "stale-if-error")
@@ -272,6 +284,9 @@ class Request:
         finally:
             self.cache_seconds += time.monotonic() - started
 
+    def _look(self) -> Seen:
+        return self.ask(lambda: self.shared.entries.read(self.item.names, self.item.query))
+
     def load(self) -> bytes:
         started = time.monotonic()
         try:
@@ -283,7 +298,12 @@ class Request:
         try:
             return self.ask(
                 lambda: self.shared.entries.claim(
-                    self.item.names, generation, token, self.limits.lease_seconds, replace=replace
+                    self.item.names,
+                    self.item.query,
+                    generation,
+                    token,
+                    self.limits.lease_seconds,
+                    replace=replace,
                 )
             )
         except NotThisTime:

@@ -9,8 +9,8 @@ BREAKS = [
     Break(
         "entries never expire",
         AREA,
-        "pipeline.set(entry_key, data, px=entry.ttl_ms)",
-        "pipeline.set(entry_key, data)",
+        "pipeline.set(self._key(place), data, px=entry.ttl_ms)",
+        "pipeline.set(self._key(place), data)",
         [f"{ASIDE}::test_entries_expire_apart_and_never_after_their_ttl"],
     ),
     Break(
@@ -79,8 +79,8 @@ BREAKS = [
     Break(
         "the last good value is kept for ever",
         AREA,
-        "pipeline.set(stale_key, stale.data, px=stale.ttl_ms)",
-        "pipeline.set(stale_key, stale.data)",
+        "stale.data, px=stale.ttl_ms",
+        "stale.data",
         [f"{ASIDE}::test_the_last_good_value_is_kept_for_the_time_that_it_may_bridge"],
     ),
     Break(

@@ -25,8 +25,8 @@ BREAKS = [
     Break(
         "the stale copy of another query is served",
         AREA,
-        "if not seen.entry or seen.entry.query != self.item.query or seen.ttl_ms is None:",
-        "if not seen.entry or seen.ttl_ms is None:",
+        "read_stale(self.item.names, self.item.query)",
+        "read_stale(self.item.names, None)",
         [f"{ASIDE}::test_the_last_good_value_of_another_query_bridges_nothing"],
     ),
     Break(
@@ -60,8 +60,8 @@ BREAKS = [
     Break(
         "a Redis that cannot store is asked again",
         AREA,
-        "            self._leave_claim(error, generation, token)\n            stored",
-        "            stored",
+        "            self._leave_claim(error, generation, token)\n            place",
+        "            place",
         [f"{ASIDE}::test_redis_failing_at_any_step_ends_in_an_answer_from_the_source"],
     ),
     Break(

@@ -17,7 +17,7 @@ BREAKS = [
     Break(
         "what was filled meanwhile is filled again",
         AREA,
-        "  if ok and start == ARGV[1] then return 'ready' end\n",
+        "  if ok and start == ARGV[5] then return 'ready' end\n",
         "",
         [f"{ASIDE}::test_a_process_waits_for_the_fill_of_another"],
     ),
@@ -93,7 +93,7 @@ BREAKS = [
     Break(
         "all refresh ahead at once",
         AREA,
-        "if ARGV[4] == '0' then",
+        "for place = 3, ARGV[4] == '0' and #KEYS or 0 do",
         "if true then",
         [f"{ASIDE}::test_one_request_refreshes_ahead_while_others_are_served"],
     ),
