@@ -22,7 +22,9 @@ EVICTABLE: dict[str, str | Promise] = {
 }
 KEPT: dict[str, str | Promise] = {
     "basket": _("What visitors mean to buy: product and quantity."),
+    "baskets": _("Which baskets have no user, those changed longest ago first."),
     "views": _("How often each product was looked at, one key for each hour."),
+    "viewed": _("Who has looked at what in the last minutes, so that nobody counts twice."),
     "ranking": _("The most viewed products of the last 24 hours, added up once a minute."),
     "recent": _("What each visitor looked at last."),
     "visitors": _("How many different people came today: 12 KB count any number of them."),
@@ -30,6 +32,7 @@ KEPT: dict[str, str | Promise] = {
     "throttle": _("Who has tried to sign in, or has written, how often in the last minute."),
     "lock": _("Who is doing what only one may do at a time, such as an import."),
     "warm-up": _("That the list is about to be filled before anybody asks for it."),
+    "write-check": _("That this server has taken a write within the last minute."),
     "rq": _("Jobs that wait for a worker, and how the latest ones went."),
 }
 STRANGE: dict[str, str | Promise] = {

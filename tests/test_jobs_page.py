@@ -442,5 +442,6 @@ def test_the_sample_has_books_of_its_own(client):
     assert tuple(found[0]) == product_csv.COLUMNS
     ids = [int(row[0]) for row in found[1:]]
     assert ids == list(range(SAMPLE_FIRST_ID, SAMPLE_FIRST_ID + SAMPLE_ROWS))
-    products = [product_csv.product_of(row, found[0]) for row in found[1:]]
+    columns = product_csv.Columns(found[0])
+    products = [product_csv.product_of(row, columns) for row in found[1:]]
     assert all(product.price for product in products)
