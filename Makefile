@@ -56,6 +56,11 @@ bench-import: setup-dev ## Measure an import of N=1000000 rows: rows a second an
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.imports --rows $(or $(N),1000000)
 
+.PHONY: bench-refresh
+bench-refresh: setup-dev ## Measure what readers wait for while another process writes (docs/bench/refresh.md)
+	@bin/test-servers
+	@$(PYTHON_IN_VENV) -m bench.refresh
+
 .PHONY: bench-lag
 bench-lag: setup-dev ## Measure for how long a copy in another process may be old (writes docs/bench/lag.md)
 	@bin/test-servers

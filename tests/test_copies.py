@@ -240,7 +240,7 @@ def test_what_was_read_before_a_check_is_not_kept_after_it(make):
     copies = make()
     track(copies)
     epoch = copies.epoch()
-    copies.checked({}, happened_after=time.monotonic())
+    copies.checked({}, happened_after=time.monotonic(), asked_at=time.monotonic())
     copies.keep(epoch, "family", copy())
     assert copies.find("family", "") is None
 

@@ -38,8 +38,11 @@ class Listener(Protocol):
     def generations(self) -> list[str]:
         """Return the names of the generations that matter."""
 
-    def checked(self, found: dict[str, str | None], happened_after: float) -> None:
-        """Hear what generations Redis holds; had one changed before `happened_after`, it was told."""
+    def checked(self, found: dict[str, str | None], happened_after: float, asked_at: float) -> None:
+        """Hear what generations Redis held after `asked_at`.
+
+        Had one changed before `happened_after`, it was told.
+        """
 
 
 class Announcements:
@@ -116,7 +119,8 @@ class Announcements:
             connection.send_command("PING")
         answer = connection.read_response()  # Announcements that come first are heard first.
         tokens = [token and token.decode("utf-8", "replace") for token in answer] if names else []
-        self._listener.checked(dict(zip(names, tokens, strict=True)), self.complete_until)
+        found = dict(zip(names, tokens, strict=True))
+        self._listener.checked(found, self.complete_until, asked_at)
         self.complete_until = asked_at
         next_check = asked_at + self._max_lag_seconds / PINGS_IN_A_LAG
         while (left := next_check - time.monotonic()) > 0:

@@ -1,27 +1,28 @@
 """Copies of entries in this process, which Redis keeps as fresh as a promise says.
 
 A copy is served only while all has been announced that happened more than `max_lag_seconds` ago, so no
-read is older than that. One that another process' write has made old is served for a part of that time
-while it is filled anew (RFC 5861: stale-while-revalidate), so that no hit waits for a usual fill; one
-that a write of this process has made old is not served again.
+read is older than that. One that another process' write has made old is served until then while it is
+filled anew (RFC 5861: stale-while-revalidate), so that no hit waits for a usual fill; one that a write of
+this process has made old is not served again.
 """
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from store.caching.announcements import Announcements
+from store.caching.announcements import NEVER, Announcements
 from store.caching.entry import Entry
 from store.caching.fetched import Fetched, Outcome
 from store.caching.refills import Refills
 from store.keys import generation_key
 
-# Of the lag, a copy that has become old is served for this part: time for a usual fill, as no hit should
-# wait for one, and little beside the time that a slow fill takes.
+# Of the lag, a copy that has become old is served for this part if a fill takes longer than all of it:
+# requests would wait all the same, and little later.
 BRIDGED_PART = 0.25
+SEEN_IN_LAGS = 10  # For so long it is known when a generation was last seen.
 GENERATION = generation_key("")  # How the names of all generations end.
 
 
@@ -69,6 +70,12 @@ class NoCopies:
         return 0
 
     def keep(self, epoch: int, name: str, copy: Copy) -> None: ...
+    def era(self) -> int:
+        return 0
+
+    def keep_outdated(
+        self, era: int, began_at: float, places: Sequence[str], copy: Copy
+    ) -> None: ...
     def expect(self, name: str) -> None: ...
     def expect_no_longer(self, name: str) -> None: ...
     def forget(self, generation: str) -> None: ...
@@ -101,6 +108,8 @@ class Copies(NoCopies):
         self._expected: set[str] = set()
         self._outdated: dict[str, Outdated] = {}
         self._epoch = 0
+        self._era = 0
+        self._last_seen: dict[str, float] = {}  # when Redis was asked and still held a generation
         self._generations: set[str] = set()  # of all copies that there have been: a few families
         self._announcements.start_over()
         self._refills.start_over()
@@ -129,18 +138,36 @@ class Copies(NoCopies):
 
     def keep(self, epoch: int, name: str, copy: Copy) -> None:
         """Keep what was read from Redis after `epoch` was asked, unless something changed since."""
-        size = len(copy.entry.body)
-        if size > self._max_bytes:
-            return
         with self._lock:
             if epoch != self._epoch or not self._announcements.are_heard:
                 return
-            self._drop(name)
-            self._copies[name] = copy
-            self._generations.add(copy.generation)
-            self._bytes += size
-            while self._bytes > self._max_bytes:
-                self._drop(next(iter(self._copies)))
+            self._put(name, copy)
+
+    def era(self) -> int:
+        """Return what `keep_outdated` wants to know: to be asked before something is loaded."""
+        return self._era
+
+    def keep_outdated(self, era: int, began_at: float, places: Sequence[str], copy: Copy) -> None:
+        """Keep what could not be stored, as another process has written since it `began_at` to load.
+
+        It lacks nothing that was written before that, or before Redis was last seen to hold its
+        generation; after a write of this process it is not kept.
+        """
+        if not copy.refill:
+            return
+        with self._lock:
+            if era != self._era or not self._announcements.are_heard:
+                return
+            complete_at = max(began_at, self._last_seen.get(copy.entry.generation, NEVER))
+            until = complete_at + self._max_lag_seconds
+            name = self._place_for(copy.entry.query, places)
+            former, outdated = self._copies.get(name), self._outdated.get(name)
+            is_there = former is not None and former.entry.query == copy.entry.query
+            if is_there and (outdated is None or outdated.served_until >= until):
+                return
+            self._put(name, copy)
+            if self._copies.get(name) is copy:
+                self._outdated[name] = Outdated(name, until)
 
     def expect(self, name: str) -> None:
         """Take the next announcement of the entry `name` for our own: what is stored here stays.
@@ -163,6 +190,7 @@ class Copies(NoCopies):
             for name in self._of([generation]):
                 self._drop(name)
             self._epoch += 1
+            self._era += 1
 
     # --- For the thread that hears of changes -------------------------------------------------------
 
@@ -180,6 +208,7 @@ class Copies(NoCopies):
     def forget_all(self) -> None:
         with self._lock:
             self._epoch += 1
+            self._era += 1
             self._copies.clear()
             self._expected.clear()
             self._outdated.clear()
@@ -189,8 +218,13 @@ class Copies(NoCopies):
         with self._lock:
             return sorted(self._generations)
 
-    def checked(self, found: dict[str, str | None], happened_after: float) -> None:
+    def checked(self, found: dict[str, str | None], happened_after: float, asked_at: float) -> None:
         with self._lock:
+            oldest = asked_at - SEEN_IN_LAGS * self._max_lag_seconds
+            self._last_seen = {
+                **{token: at for token, at in self._last_seen.items() if at > oldest},
+                **{token: asked_at for token in found.values() if token},
+            }
             changed = [
                 name
                 for name, copy in self._copies.items()
@@ -228,17 +262,35 @@ class Copies(NoCopies):
     def _outdate(self, names: list[str], happened_after: float) -> None:
         """Have copies replaced that something has made old, no earlier than `happened_after`."""
         for name in names:
-            if self._copies[name].refill:
-                until = min(
-                    happened_after + self._max_lag_seconds,
-                    time.monotonic() + self._max_lag_seconds * BRIDGED_PART,
-                )
+            copy = self._copies[name]
+            if copy.refill:
+                until = happened_after + self._max_lag_seconds
+                if copy.entry.fill_seconds > self._max_lag_seconds:
+                    bridged = self._max_lag_seconds * BRIDGED_PART
+                    until = min(until, time.monotonic() + bridged)
                 self._outdated.setdefault(name, Outdated(name, until))
             else:
                 self._drop(name)
 
     def _of(self, generations: list[str]) -> list[str]:
         return [name for name, copy in self._copies.items() if copy.generation in generations]
+
+    def _place_for(self, query: str, places: Sequence[str]) -> str:
+        """Return where the copy for `query` is, or else is best kept."""
+        for name in places:
+            if (copy := self._copies.get(name)) and copy.entry.query == query:
+                return name
+        return next((name for name in places if name not in self._copies), places[0])
+
+    def _put(self, name: str, copy: Copy) -> None:
+        if len(copy.entry.body) > self._max_bytes:
+            return
+        self._drop(name)
+        self._copies[name] = copy
+        self._generations.add(copy.generation)
+        self._bytes += len(copy.entry.body)
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._copies)))
 
     def _drop(self, name: str) -> None:
         self._outdated.pop(name, None)

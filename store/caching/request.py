@@ -179,7 +179,7 @@ class Request:
                 pause = max(min(pause * 1.5, LONGEST_PAUSE_SECONDS), spent)
 
     def _fill(self, generation: str, token: str, outcome: Outcome) -> Fetched:
-        started = time.monotonic()
+        era, started = self.shared.copies.era(), time.monotonic()
         try:
             body = self.load()
         except BaseException:
@@ -212,6 +212,10 @@ class Request:
         except RedisError as error:
             self._leave_claim(error, generation, token)
             place = None
+        else:
+            if place is None:
+                copy = self._copy_of(entry, started, ttl_ms)
+                self.shared.copies.keep_outdated(era, started, self.item.names.places, copy)
         for other in expected:
             if other != place:
                 self.shared.copies.expect_no_longer(other)
@@ -240,12 +244,14 @@ class Request:
     ) -> None:
         if _is_due(entry, left_ms, self.item.ttl_seconds):
             return
+        self.shared.copies.keep(epoch, place, self._copy_of(entry, read_at, left_ms))
+
+    def _copy_of(self, entry: Entry, read_at: float, left_ms: int | None) -> Copy:
         use_until = expires_at = None
         if left_ms is not None:
             expires_at = read_at + left_ms / 1000
             use_until = expires_at - _refresh_window_ms(entry) / 1000
-        copy = Copy(entry, self.item.names.generation, use_until, expires_at, self._refill)
-        self.shared.copies.keep(epoch, place, copy)
+        return Copy(entry, self.item.names.generation, use_until, expires_at, self._refill)
 
     def _refresh(self, entry: Entry) -> Fetched | None:
         token = new_token()
