@@ -160,7 +160,8 @@ MYSQL_WRITES = {
     "by DO": ["CREATE FUNCTION w() RETURNS INT BEGIN DELETE FROM store_product; RETURN 1; END", "DO w()"],
     "replaced": ["REPLACE INTO store_product SELECT id, name, description, 9, date_created,"
                  " date_modified FROM store_product"],
-    "after a call, which may have begun a transaction": ["EXECUTE IMMEDIATE 'SELECT 1'", UPDATE],
+    "after a call, which may have begun a transaction": [
+        "PREPARE p FROM 'SELECT 1'", "EXECUTE p", UPDATE],
     "executable": ["/*!50000 DELETE FROM store_product */"],
 }  # fmt: skip
 OBJECTS = {"PROCEDURE": "writes", "VIEW": "v", "FUNCTION": "w"}
@@ -271,7 +272,7 @@ STEPS = [
 if is_mysql:
     STEPS += [
         ["SET autocommit = 0"], ["SET autocommit = 1"], ["# c\nANALYZE TABLE auth_group"],
-        [f"SELECT 1; {UPDATE}"], ["EXECUTE IMMEDIATE '" + UPDATE + "'"],
+        [f"SELECT 1; {UPDATE}"], ["PREPARE p FROM '" + UPDATE + "'", "EXECUTE p"],
         ["LOCK TABLES store_product WRITE"],
         ["UNLOCK TABLES"], ["COMMIT AND CHAIN"], [f"BEGIN; {UPDATE}; COMMIT"],
     ]  # fmt: skip
