@@ -48,3 +48,10 @@ def test_every_test_that_the_readme_names_exists():
 @pytest.mark.parametrize("path", re.findall(r"`((?:store|bin|tests|bench)/[\w./-]*)`", README))
 def test_every_file_that_the_readme_names_exists(path):
     assert (ROOT / path).exists()
+
+
+def test_every_test_file_that_the_matrix_names_exists():
+    files = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    named = re.findall(r"\btest_[a-z_]+", (ROOT / "bin/test-matrix").read_text())
+    assert len(named) > 10
+    assert [name for name in named if not any(file.startswith(name) for file in files)] == []
