@@ -2,16 +2,21 @@
 
 It starts a Redis, a database and a store of its own. This process changes a price again and again and
 notes when each change was acknowledged; readers ask the store's workers all the while. A read is late if
-it lacks what was acknowledged before it was asked. The histogram goes to docs/bench/lag.md.
+it lacks what was acknowledged before it was asked. Then it counts who reads the past after a write of
+their own, or because of an event, with and without sending back what they got (`own_writes`). Both
+tables go to docs/bench/lag.md.
 """
 
 import argparse
 import bisect
 import datetime
 import http.client
+import itertools
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 from rich.console import Console
@@ -20,9 +25,15 @@ from bench import servers
 from bench.cache_costs.report import Table
 from tests.servers import temporary_folder
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+    from tests.processes import StoreProcess
+
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "bench" / "lag.md"
 PATH = "/store/cached/?limit=1"
 WORKERS, READERS = 2, 4
+KNOWN_WRITES = 60  # of each kind
 BOUNDS_MS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
@@ -80,10 +91,12 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.lag", description=__doc__)
     parser.add_argument("--reads", type=int, default=100_000, help="how many (%(default)s)")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds between two writes")
+    parser.add_argument("--writes", type=int, default=KNOWN_WRITES, help="how many (%(default)s)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="Markdown file to write")
     arguments = parser.parse_args()
     servers.start()
     from django.conf import settings
+    from django.contrib.auth.models import User
     from django.core.management import call_command
 
     from store.models import Product
@@ -91,16 +104,19 @@ def main() -> None:
 
     call_command("prepare", verbosity=0)
     Product.objects.update_or_create(pk=1, defaults={"name": "measured", "price": 0})
-    store = StoreProcess(
-        temporary_folder() / "store.log", ("--workers", str(WORKERS)), {"LOCAL_CACHE": "on"}
-    )
+    editor = User.objects.create_superuser("editor")
+    variables = {"LOCAL_CACHE": "on", "THROTTLE_WRITES": "off"}
+    options = ("--workers", str(WORKERS), "--keep-alive", "75")
+    store = StoreProcess(temporary_folder() / "store.log", options, variables)
     try:
         store.wait_until_open()
         late_ms = measure(store.port, arguments.reads, arguments.pause)
+        known = known_writes(store, editor, arguments.writes)
     finally:
         store.close()
     table = histogram(late_ms)
-    Console().print(table.for_terminal())
+    for one in (table, known):
+        Console().print(one.for_terminal())
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     machine = "\n".join(f"- {name}: {value}" for name, value in servers.describe())
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -108,9 +124,43 @@ def main() -> None:
         f"# How far copies lag behind\n\n{table.as_markdown().partition(chr(10))[2].strip()}\n\n"
         f"Measured on {today} with `make bench-lag`: a price is changed every "
         f"{arguments.pause * 1000:g} ms while {READERS} readers ask {WORKERS} workers;\n"
-        f"`LOCAL_CACHE_MAX_LAG` is {settings.LOCAL_CACHE_MAX_LAG * 1000:g} ms.\n\n{machine}\n"
+        f"`LOCAL_CACHE_MAX_LAG` is {settings.LOCAL_CACHE_MAX_LAG * 1000:g} ms.\n\n"
+        f"{known.as_markdown().strip()}\n\n{machine}\n"
     )
     print(f"Written to {arguments.output}")
+
+
+def known_writes(store: "StoreProcess", editor: "User", count: int) -> Table:
+    """Return who of those that know of a write reads the list from before it."""
+    from django.test import Client
+
+    from bench.own_writes import old_after_events, old_after_own_writes
+
+    client = Client()
+    client.force_login(editor)
+    prices = itertools.count(10**6)
+
+    def of_own(*, sends_back: bool) -> int:
+        return old_after_own_writes(store, 1, prices, client, count=count, sends_back=sends_back)
+
+    def of_events(*, sends_back: bool) -> int:
+        return old_after_events(store, 1, prices, count=count, sends_back=sends_back)
+
+    kinds: list[tuple[str, Callable[..., int]]] = [
+        ("after a write of their own (cookie)", of_own),
+        ("because of an event (X-Store-Seen)", of_events),
+    ]
+    rows = [
+        (name, *(f"{old(sends_back=back)} of {count}" for back in (False, True)))
+        for name, old in kinds
+    ]
+    return Table(
+        title="Who is shown the past",
+        note="Reads of the list that lacked a write that their client knew of.\n"
+        "After a write of its own each went to the other worker; both had copies.",
+        headings=("who reads", "sends nothing back (as before)", "sends back what it got"),
+        rows=rows,
+    )
 
 
 def measure(port: int, reads: int, pause_seconds: float) -> list[float]:

@@ -15,6 +15,7 @@ from pages.powers import demo_only, powers_of
 from pages.templatetags.numbers import number
 from store import demo, job_status, product_csv
 from store.models import Transfer
+from store.own_writes import remember_write
 
 SHOWN = 10  # of the latest imports, and of the latest exports
 SAMPLE_ROWS = 1000
@@ -36,7 +37,11 @@ def home(request: HttpRequest) -> HttpResponse:
             "sample_first_id": SAMPLE_FIRST_ID,
             "books": demo.DEFAULT_COUNT,
         }
-    return render(request, "pages/jobs.html", context)
+    response = render(request, "pages/jobs.html", context)
+    remember_write(
+        response
+    )  # It says how far imports have come: who reads it finds their products.
+    return response
 
 
 @require_safe

@@ -17,6 +17,7 @@ import orjson
 from redis.client import PubSub
 
 from store import keys
+from store.caching import new_token
 from store.connections import listener_redis, queue_breaker, queue_redis
 
 RESET = "reset"  # What is known may be out of date: read everything again.
@@ -39,7 +40,9 @@ class Entry:
 
 
 def append(events: Iterable[dict[str, Any]]) -> None:
-    """Add events, each a dict with its name as "event", in one round trip; "at" is set to now.
+    """Add events, each a dict with its name as "event", in one round trip.
+
+    What they tell of has to have reached the cache: they get a token that says so (own_writes).
 
     Raises breaker.Unavailable if Redis is down and RedisError if it refuses.
     """
@@ -83,9 +86,9 @@ def read_all() -> list[Entry]:
 
 
 def encode(event: dict[str, Any]) -> str:
-    """Return an event of now as JSON."""
+    """Return an event of now, with the token of who hears of it, as JSON."""
     at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return orjson.dumps(event | {"at": at}).decode()
+    return orjson.dumps(event | {"at": at, "seen": new_token()}).decode()
 
 
 @contextmanager

@@ -101,7 +101,8 @@ EVENTS: dict[str, Any] = {
     "description": (
         "Goes on for as long as the client listens. Events are `created`, `updated` and `deleted` with "
         "`id`, `name` and `price`, `bulk` (products have changed) and `reset` (events are missing: read "
-        "everything again)."
+        "everything again). What is read with the header `X-Store-Seen: ` and the event's `seen` is "
+        "from no earlier than the event."
     ),
     "parameters": [
         OpenApiParameter(
@@ -117,7 +118,7 @@ EVENTS: dict[str, Any] = {
         _example(
             "id: 1795152614156-0\nevent: updated\n"
             'data: {"event":"updated","id":1,"name":"Book A","price":1000,'
-            '"at":"2026-11-20T05:30:14.155666Z"}\n\n',
+            '"at":"2026-11-20T05:30:14.155666Z","seen":"6f0a53ce7b9d4f0c8a1e2d3c4b5a6978"}\n\n',
             media_type="text/event-stream",
         )
     ],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from store import caching, gzipping, http_caching
+from store import caching, gzipping, http_caching, own_writes
 from store.caching import Copy
 from store.renderers import LIST_END, list_head
 
@@ -35,7 +35,8 @@ KEYED = (
 # What is looked at below, or by nothing that answers with a list: neither Django, nor DRF, nor the view.
 # A request that holds any other name goes the long way, as nobody has thought about it yet.
 HARMLESS = (
-    *("CONTENT_LENGTH", "HTTP_ACCEPT_ENCODING", "HTTP_COOKIE"),
+    *("CONTENT_LENGTH", "HTTP_ACCEPT_ENCODING", "HTTP_COOKIE", own_writes.HEADER),
+    "HTTP_AUTHORIZATION",
     # The server's own.
     *("wsgi.errors", "wsgi.version", "wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"),
     *("wsgi.file_wrapper", "wsgi.input", "wsgi.input_terminated", "wsgi.early_hints"),
@@ -46,7 +47,7 @@ HARMLESS = (
         "HTTP_" + name
         for name in ["USER_AGENT", "CONNECTION", "KEEP_ALIVE", "TE", "REFERER", "ORIGIN", "DNT"]
     ),
-    *("HTTP_ACCEPT_LANGUAGE", "HTTP_ACCEPT_CHARSET", "HTTP_AUTHORIZATION", "HTTP_FROM"),
+    *("HTTP_ACCEPT_LANGUAGE", "HTTP_ACCEPT_CHARSET", "HTTP_FROM"),
     *("HTTP_CACHE_CONTROL", "HTTP_PRAGMA", "HTTP_PRIORITY", "HTTP_UPGRADE_INSECURE_REQUESTS"),
     *("HTTP_X_REQUESTED_WITH", "HTTP_X_CSRFTOKEN", "HTTP_SAVE_DATA", "HTTP_PURPOSE"),
     *("HTTP_SEC_FETCH_" + name for name in ("SITE", "MODE", "DEST", "USER", "STORAGE")),
@@ -110,8 +111,10 @@ class ShortWay:
         name = _name_of_kind(environ)
         if name is None:
             return self._application(environ, start_response)
-        if (kind := self._kinds.get(name)) and (copy := caching.find_copy(*kind.served)):
-            return self._answer(environ, start_response, kind, copy, started)
+        if kind := self._kinds.get(name):
+            copy = caching.find_copy(*kind.served, own_writes.tokens(environ))
+            if copy:
+                return self._answer(environ, start_response, kind, copy, started)
         return self._application(environ, self._noting(environ, start_response, name))
 
     def _answer(

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from store import exports, imports, job_status, transfer_schema, transfers
 from store.models import Transfer
+from store.own_writes import remember_write
 from store.permissions import MayExport, MayImportElseStaff
 from store.serializers import ImportSerializer
 
@@ -25,7 +26,7 @@ class JobView(APIView):
 
     @extend_schema(**transfer_schema.JOB)
     def get(self, request: Request, job_id: str) -> Response:
-        return Response(asdict(job_status.find(job_id)))
+        return told_of_writes(Response(asdict(job_status.find(job_id))))
 
 
 class ImportsView(APIView):
@@ -36,7 +37,8 @@ class ImportsView(APIView):
 
     @extend_schema(**transfer_schema.IMPORTS)
     def get(self, request: Request) -> Response:
-        return Response([asdict(one) for one in job_status.latest(Transfer.Kind.IMPORT)])
+        latest = job_status.latest(Transfer.Kind.IMPORT)
+        return told_of_writes(Response([asdict(one) for one in latest]))
 
     @extend_schema(**transfer_schema.IMPORT)
     def post(self, request: Request) -> Response:
@@ -81,6 +83,12 @@ class ExportView(APIView):
         response = csv_file(exports.content(transfer), f"products-{transfer_id}.csv")
         response["Content-Length"] = str(transfer.size_bytes)  # A file cut short is seen to be.
         return response
+
+
+def told_of_writes(response: Response) -> Response:
+    """Have who is told how far an import has come find its products from then on."""
+    remember_write(response)
+    return response
 
 
 def accepted(transfer: Transfer) -> Response:

@@ -197,7 +197,8 @@ def test_a_wrong_option_is_explained(options, problem, monkeypatch, capsys):
 
 def test_the_lag_of_copies_is_measured(tmp_path):
     output = tmp_path / "lag.md"
-    command = [sys.executable, "-m", "bench.lag", "--reads", "400", "--output", str(output)]
+    options = ["--reads", "400", "--writes", "5", "--output", str(output)]
+    command = [sys.executable, "-m", "bench.lag", *options]
     finished = subprocess.run(
         command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
     )
@@ -206,3 +207,4 @@ def test_the_lag_of_copies_is_measured(tmp_path):
     counts = [int(n.replace(",", "")) for n in re.findall(r"^\| .* \| ([\d,]+) \|$", said, re.M)]
     assert sum(counts) == 400
     assert "| more than 100 ms | 0 |" in said
+    assert len(re.findall(r"^\| .* \| \d of 5 \| 0 of 5 \|$", said, re.M)) == 2

@@ -183,7 +183,7 @@ def test_whatever_happens_to_redis_the_next_write_is_heard(make, own_redis, othe
     track(copies)
 
     def is_served() -> bool:
-        return keep(copies) is copies.find("family", "")
+        return keep(copies) and copies.find("family", "")
 
     wait_for(is_served)
     change(redis, other)

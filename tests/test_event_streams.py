@@ -58,12 +58,13 @@ def test_every_client_of_every_worker_hears_of_a_change_through_the_api(store, e
         heard = [listener.next() for listener in listeners]
         for one in heard:
             assert one.event == "updated"
-            assert one.data | {"at": ""} == {
+            assert one.data | {"at": "", "seen": ""} == {
                 "event": "updated",
                 "id": books[0].pk,
                 "name": "Book A",
                 "price": 77,
                 "at": "",
+                "seen": "",
             }
         assert len({one.id for one in heard}) == 1
         assert {listener.retry_ms for listener in listeners} == {2000}

@@ -1,6 +1,7 @@
 """What is announced: one event for each product, one `bulk` for all else, as soon as it is committed."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -56,6 +57,9 @@ def test_a_product_that_is_saved_or_deleted_makes_an_event_with_what_it_is(annou
     product.save()
     product.delete()
     created, updated, deleted = announced()
+    tokens = {event.pop("seen") for event in (created, updated, deleted)}
+    assert len(tokens) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", token) for token in tokens)
     assert datetime.fromisoformat(created.pop("at")) <= datetime.fromisoformat(updated.pop("at"))
     assert created == {"event": "created", "id": pk, "name": "new", "price": 5}
     assert updated == {"event": "updated", "id": pk, "name": "new", "price": None}

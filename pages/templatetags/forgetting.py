@@ -4,7 +4,6 @@ from typing import Any
 
 import orjson
 from django import template
-from django.conf import settings
 
 from pages import outages
 from store import catalogue
@@ -30,9 +29,3 @@ def first_products() -> list[dict[str, Any]]:
 def seconds_stopped(what: str) -> int:
     """Return for how many seconds "redis" or "database" is still stopped."""
     return outages.seconds_left(what)
-
-
-@register.simple_tag
-def copies_lag_milliseconds() -> int:
-    """Return for how long another process may still answer from its copy of what has changed."""
-    return int(settings.LOCAL_CACHE_MAX_LAG * 1000) if settings.LOCAL_CACHE else 0

@@ -9,7 +9,7 @@ framework the two calls work as well, without them (`portable`).
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from django.conf import settings
 from django.core.cache import caches
@@ -18,8 +18,8 @@ from django_redis.cache import RedisCache
 from store import keys, metrics
 from store.caching import portable
 from store.caching.aside import Aside
-from store.caching.copies import Copies, Copy, NoCopies
-from store.caching.entry import etag_of
+from store.caching.copies import Copies, Copy, NoCopies, reading_after
+from store.caching.entry import etag_of, new_token
 from store.caching.fetched import Fetched, Item, Limits, Outcome
 from store.caching.outage import Outage
 from store.caching.redis_entries import RedisEntries
@@ -33,7 +33,9 @@ __all__ = [
     "find_copy",
     "forget",
     "generation",
+    "new_token",
     "process_cache",
+    "reading_after",
 ]
 
 _entries = RedisEntries()
@@ -109,12 +111,15 @@ def fetch(
     return process_cache.fetch(item, load, limits, may_store=may_store, may_refill=may_refill)
 
 
-def find_copy(family: str, query: str) -> Copy | None:
-    """Return what `fetch` would serve from this process' copy; None if it would look further."""
+def find_copy(family: str, query: str, tokens: Collection[str] = ()) -> Copy | None:
+    """Return what `fetch` would serve from this process' copy; None if it would look further.
+
+    `tokens` are as in reading_after().
+    """
     if process_cache.outage.lasts:
         return None
     names = keys.entry_keys(family, query, settings.CACHE_MAX_VARIANTS)
-    copy = process_cache.copies.find_in(names.places, query)
+    copy = process_cache.copies.find_in(names.places, query, tokens)
     if copy:
         metrics.requests.labels(family, Outcome.HIT.value).inc()
     return copy

@@ -3,18 +3,21 @@
 A copy is served only while all has been announced that happened more than `max_lag_seconds` ago, so no
 read is older than that. One that another process' write has made old is served until then while it is
 filled anew (RFC 5861: stale-while-revalidate), so that no hit waits for a usual fill; one that a write of
-this process has made old is not served again.
+this process has made old is not served again. Who brings a token of a write (`reading_after`) is
+served none from before the token came to this process.
 """
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 from store.caching.announcements import NEVER, Announcements
-from store.caching.entry import Entry
+from store.caching.entry import Entry, as_token
 from store.caching.fetched import Fetched, Outcome
 from store.caching.refills import Refills
 from store.keys import generation_key
@@ -24,9 +27,28 @@ from store.keys import generation_key
 BRIDGED_PART = 0.25
 SEEN_IN_LAGS = 10  # For so long it is known when a generation was last seen.
 GENERATION = generation_key("")  # How the names of all generations end.
+# One that comes back after so many others counts as new, which costs its reader a look in Redis.
+MOST_TOKENS = 1000
+
+tokens_of_writes: ContextVar[Collection[str]] = ContextVar("tokens_of_writes", default=())
 
 
-@dataclass(frozen=True, eq=False)
+@contextmanager
+def reading_after(tokens: Collection[str]) -> Iterator[None]:
+    """Let reads in the body know what those know who were given `tokens`, by `entry.new_token()`.
+
+    A token is given out once Redis has been told of a write. So what is read from there after the token
+    has come here is as new, and may be served from then on to all who bring it. Anything that is no
+    token has Redis asked each time.
+    """
+    outer = tokens_of_writes.set(tokens)
+    try:
+        yield
+    finally:
+        tokens_of_writes.reset(outer)
+
+
+@dataclass(eq=False)
 class Copy:
     """An entry as Redis had it."""
 
@@ -35,6 +57,7 @@ class Copy:
     use_until: float | None  # by time.monotonic(); from then on it is about to be refreshed
     expires_at: float | None
     refill: Callable[[], object] | None = None  # fills the entry anew, in any thread; None: not so
+    read_at: float = NEVER  # by time.monotonic(): when Redis was asked for it last
 
     def as_hit(self) -> Fetched:
         ttl = age = None
@@ -59,12 +82,14 @@ class NoCopies:
     """Keeps none, for where each read is to ask Redis."""
 
     def start_over(self) -> None: ...
-    def find(self, name: str, query: str) -> Copy | None:
+    def find(self, name: str, query: str, tokens: Collection[str] = ()) -> Copy | None:
         return None
 
-    def find_in(self, places: Iterable[str], query: str) -> Copy | None:
+    def find_in(
+        self, places: Iterable[str], query: str, tokens: Collection[str] = ()
+    ) -> Copy | None:
         """Return the copy of the entry of `query` that may be in any of `places`."""
-        return next(filter(None, (self.find(name, query) for name in places)), None)
+        return next(filter(None, (self.find(name, query, tokens) for name in places)), None)
 
     def epoch(self) -> int:
         return 0
@@ -110,15 +135,17 @@ class Copies(NoCopies):
         self._epoch = 0
         self._era = 0
         self._last_seen: dict[str, float] = {}  # when Redis was asked and still held a generation
+        self._came_at: OrderedDict[str, float] = OrderedDict()  # of each token
         self._generations: set[str] = set()  # of all copies that there have been: a few families
         self._announcements.start_over()
         self._refills.start_over()
 
     # --- For requests -------------------------------------------------------------------------------
 
-    def find(self, name: str, query: str) -> Copy | None:
-        """Return the copy of the entry `name` if it may be served."""
+    def find(self, name: str, query: str, tokens: Collection[str] = ()) -> Copy | None:
+        """Return the copy of the entry `name` if it may be served to who brings `tokens`."""
         now = time.monotonic()
+        no_older_than = max((self._came(token, now) for token in tokens), default=NEVER)
         if not self._announcements.are_complete(now):
             return None
         with self._lock:
@@ -128,6 +155,8 @@ class Copies(NoCopies):
             if copy.use_until is not None and now >= copy.use_until:
                 return None
             if (outdated := self._outdated.get(name)) and not self._bridge(outdated, copy, now):
+                return None
+            if copy.read_at < no_older_than:
                 return None
             self._copies.move_to_end(name)
             return copy
@@ -141,7 +170,11 @@ class Copies(NoCopies):
         with self._lock:
             if epoch != self._epoch or not self._announcements.are_heard:
                 return
-            self._put(name, copy)
+            kept = self._copies.get(name)
+            if kept and kept.entry == copy.entry and name not in self._outdated:
+                kept.read_at = copy.read_at  # What has been made of it stays as well.
+            else:
+                self._put(name, copy)
 
     def era(self) -> int:
         """Return what `keep_outdated` wants to know: to be asked before something is loaded."""
@@ -191,6 +224,16 @@ class Copies(NoCopies):
                 self._drop(name)
             self._epoch += 1
             self._era += 1
+
+    def _came(self, token: str, now: float) -> float:
+        """Return when a token came here first."""
+        if as_token(token.encode()) is None:
+            return float("inf")
+        with self._lock:
+            came_at = self._came_at.setdefault(token, now)
+            while len(self._came_at) > MOST_TOKENS:
+                self._came_at.popitem(last=False)
+        return came_at
 
     # --- For the thread that hears of changes -------------------------------------------------------
 

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from store import metrics
 from store.breaker import Unavailable
-from store.caching.copies import Copy
+from store.caching.copies import Copy, tokens_of_writes
 from store.caching.entry import Entry, etag_of, new_token
 from store.caching.fetched import Fetched, Item, Limits, Outcome
 from store.caching.flights import Flight
@@ -71,7 +71,9 @@ class Request:
             return self._loaded(self.load(), "ttl-0")
         if self.shared.outage.lasts:
             return self._shared_load("cache-down")
-        if copy := self.shared.copies.find_in(self.item.names.places, self.item.query):
+        tokens = tokens_of_writes.get()
+        places = self.item.names.places
+        if copy := self.shared.copies.find_in(places, self.item.query, tokens):
             return copy.as_hit()
         try:
             self.shared.outage.know_server()
@@ -251,7 +253,7 @@ class Request:
         if left_ms is not None:
             expires_at = read_at + left_ms / 1000
             use_until = expires_at - _refresh_window_ms(entry) / 1000
-        return Copy(entry, self.item.names.generation, use_until, expires_at, self._refill)
+        return Copy(entry, self.item.names.generation, use_until, expires_at, self._refill, read_at)
 
     def _refresh(self, entry: Entry) -> Fetched | None:
         token = new_token()

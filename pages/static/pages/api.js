@@ -4,6 +4,16 @@
 const token = () => /(?:^|; )csrftoken=(\w+)/.exec(document.cookie)?.[1]
   ?? document.querySelector("[name=csrfmiddlewaretoken]").value;
 
+// What the last event said of itself: sent back, it lets no answer be from before that event. Nothing is
+// further behind than this.
+const SEEN_MS = 60_000;
+let seen = "", seenUntil = 0;
+
+export function haveSeen(token) {
+  seen = token;
+  seenUntil = performance.now() + SEEN_MS;
+}
+
 export class Refused extends Error {
   constructor(message, status, retryAfterSeconds) {
     super(message);
@@ -17,6 +27,7 @@ export async function send(method, url, body) {
   const isForm = body instanceof FormData;
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRFToken"] = token();
+  if (performance.now() < seenUntil) headers["X-Store-Seen"] = seen;
   if (body && !isForm) headers["Content-Type"] = "application/json";
   const started = performance.now();
   let response, text;

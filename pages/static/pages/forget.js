@@ -151,12 +151,7 @@ async function changePrice(form) {
   }
   show(product, data.price);
   await event;
-  let cached = await askCached(story);
-  if (priceIn(cached, product) !== price && kindOf(cached) === "cache") {
-    story.tell(gettext("That was the copy of another process; such a copy may be a moment behind."));
-    await wait(Number(section.dataset.lagMs));
-    cached = await askCached(story);
-  }
+  const cached = await askCached(story);
   const [store, own] = await Promise.all([get(lists.store), get(`${lists.store}products/${product}/`)]);
   const found = { cached: priceIn(cached, product), store: priceIn(store, product), product: own.data.price };
   for (const [where, one] of Object.entries(found)) find(`[data-price-of=${where}]`).textContent = shown(one);
@@ -174,7 +169,6 @@ async function forget(form) {
   const story = new Story();
   const { data } = await post(form.action, new FormData(form));
   story.tell(data.text);
-  await wait(Number(section.dataset.lagMs)); // Processes may answer from their copies until then.
   const answer = await askCached(story);
   story.end(`${data.text} ${interpolate(gettext("The next request was answered %s"), [told(answer)])}`);
 }

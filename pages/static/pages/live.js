@@ -3,6 +3,8 @@
 // EventSource itself gives up at a 503, as while the store restarts or has no room for another listener,
 // so it is made anew.
 
+import { haveSeen } from "./api.js";
+
 const RETRY_MS = 2000;
 const NAMES = ["created", "updated", "deleted", "bulk", "reset"];
 
@@ -15,11 +17,16 @@ export function follow(onEvent, onState) {
     if (state !== isConnected) onState(isConnected = state);
   }
 
+  function hear(name, data) {
+    haveSeen(data?.seen ?? "unknown"); // What is no token is trusted to nobody's copy.
+    onEvent(name, data);
+  }
+
   function open() {
     source = new EventSource("/store/events/" + (lastId ? `?last_event_id=${encodeURIComponent(lastId)}` : ""));
     source.onopen = () => {
       tell(true);
-      if (wasOpen && !lastId) onEvent("reset", null); // Nobody knows from where on to go on.
+      if (wasOpen && !lastId) hear("reset", null); // Nobody knows from where on to go on.
       wasOpen = true;
     };
     source.onerror = () => {
@@ -29,7 +36,7 @@ export function follow(onEvent, onState) {
     for (const name of NAMES) {
       source.addEventListener(name, (event) => {
         lastId = event.lastEventId || lastId;
-        onEvent(name, event.data ? JSON.parse(event.data) : null);
+        hear(name, event.data ? JSON.parse(event.data) : null);
       });
     }
   }
