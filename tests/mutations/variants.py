@@ -47,8 +47,8 @@ BREAKS = [
     Break(
         "a copy outside its own slot is not found",
         AREA,
-        "(self.find(name, query) for name in places)",
-        "(self.find(name, query) for name in places[:1])",
+        "(self.find(name, query, tokens) for name in places)",
+        "(self.find(name, query, tokens) for name in places[:1])",
         [f"{SHARED_SLOTS}::test_what_is_displaced_in_redis_is_dropped_in_this_process"],
     ),
     Break(
