@@ -123,16 +123,16 @@ def test_a_token_costs_one_look_in_redis_and_no_query(
 ):
     site.prepare()
     looks.clear()
-    # A process checks its copies now and then, and keeps nothing that was read meanwhile.
     with django_assert_num_queries(0):
-        answers = [site.ask(site.short, **brought) for _ in range(4)]
-    assert len(looks) in (1, 2)
+        answer = site.ask(site.short, **brought)
+    assert len(looks) == 1
+    assert answer.status == "200 OK"
+    assert "hit" in answer.headers["Cache-Status"]
     site.reached_django = 0
-    assert site.ask(site.short, **brought).body
     assert site.ask(site.short).body  # Others' hits stay where they were.
     assert site.reached_django == 0
-    assert {one.status for one in answers} == {"200 OK"}
-    assert all("hit" in one.headers["Cache-Status"] for one in answers)
+    # Mostly the next one; nothing is kept that was read while the process checked its copies.
+    site.prepare(**brought)
 
 
 @pytest.mark.parametrize(
