@@ -101,9 +101,9 @@ def looks(monkeypatch) -> list[Any]:
     asked: list[Any] = []
     read = process_cache.entries.read
 
-    def noting(names: Any) -> Any:
-        asked.append(names)
-        return read(names)
+    def noting(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return read(*arguments)
 
     monkeypatch.setattr(process_cache.entries, "read", noting)
     return asked
