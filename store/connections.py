@@ -16,6 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from store.breaker import Breaker, Unavailable, Verdict
 from store.primary_connections import is_of_sentinels, parse
+from store.process_clock import retry_while_late
 from store.redis_errors import describe
 from store.sentinels import Primary, primary_of
 
@@ -106,7 +107,7 @@ def judge_at(find_url: Callable[[], str]) -> Callable[[Exception, bool], Verdict
             return Verdict.DOWN
         with closing(Redis.from_pool(make_pool(find_url(), max_connections=1))) as redis:
             try:
-                redis.ping()
+                retry_while_late(redis.ping, RedisTimeoutError)
             except RedisError:
                 return Verdict.DOWN
         return Verdict.ANSWERED

@@ -26,6 +26,11 @@ entry_bytes = Histogram(
 late_reads = Counter(
     "store_late_reads", "Reads that may be late, by which database answered", ["database"]
 )
+late_seconds = Histogram(
+    "store_process_late_seconds",
+    "How late the processes' own timers are: the time that they wait for a core or for their own threads",
+    buckets=SECONDS,
+)
 redis_outage = Gauge(
     "store_redis_outage", "Processes that leave Redis alone", multiprocess_mode="livesum"
 )

@@ -56,6 +56,7 @@ def process() -> Aside:
 def no_outage_outlives_its_test(monkeypatch):
     """An outage lasts until a test ends it: no thread does so while the machine stalls."""
     monkeypatch.setattr("store.caching.outage.RETRY_SECONDS", 60.0)
+    monkeypatch.setattr("store.process_clock.LATE_PART", 1.0)  # and nothing is late but by a test
     yield
     while processes:
         outage = processes.pop().outage
@@ -347,7 +348,7 @@ def test_waiting_does_not_spin(load, in_background, monkeypatch):
         clock[0] += seconds
 
     # Only what it sleeps takes time, whatever the machine does meanwhile.
-    monkeypatch.setattr(request, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(request, "process_clock", SimpleNamespace(now=lambda: clock[0]))
     waiting = process()
     waiting.sleep = sleep
     gave_up = waiting.fetch(MAIN, lambda: b"own", limits(wait_seconds=0.2))
@@ -721,19 +722,27 @@ def test_a_fill_that_could_not_ask_to_store_takes_no_message_for_its_own(
     assert listening.copies.find("product", "") is None
 
 
-def test_a_claim_that_came_to_nothing_is_given_up(load, redis: Redis):
+def test_a_claim_that_came_to_nothing_is_given_up(load, redis: Redis, monkeypatch):
+    def put(*_: object) -> bool:
+        raise NoConnectionFree("all connections are in use")
+
     slow = process()
-    put_never = Limits(5, 5, budget_seconds=10, command_seconds=0.1)
-    entries = slow.entries
+    monkeypatch.setattr(slow.entries, "put", put)
+    assert slow.fetch(MAIN, load, LIMITS).detail == "not-stored"
+    assert not redis.exists(key("product:lock"))
+
+
+def test_who_has_loaded_stores_whatever_redis_has_taken_before(load):
+    slow, spent = process(), limits()
+    claim = slow.entries.claim
 
     def claim_slowly(*arguments, **keywords):
-        claim = RedisEntries.claim(entries, *arguments, **keywords)
-        object.__setattr__(put_never, "budget_seconds", 0.0)  # From here on all is too much.
-        return claim
+        object.__setattr__(spent, "budget_seconds", 0.0)  # From here on all is too much.
+        return claim(*arguments, **keywords)
 
-    entries.claim = claim_slowly
-    assert slow.fetch(MAIN, load, put_never).detail == "not-stored"
-    assert not redis.exists(key("product:lock"))
+    slow.entries.claim = claim_slowly
+    assert slow.fetch(MAIN, load, spent).outcome is Outcome.FILLED
+    assert process().fetch(MAIN, never, LIMITS).outcome is Outcome.HIT
 
 
 def failing(method: str) -> Aside:

@@ -57,6 +57,7 @@ def line(server: TCPExecutor, settings: Any) -> Iterator[Line]:
 def cache(line: Line, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Aside:
     """One process, whose outages end when a test has them end, with an entry in Redis."""
     monkeypatch.setattr("store.caching.outage.RETRY_SECONDS", 60.0)
+    monkeypatch.setattr("store.process_clock.LATE_PART", 1.0)
     entries, families = RedisEntries(), ["product"]
     outage = Outage(
         lambda: entries.forget("product"),

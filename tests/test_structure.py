@@ -26,6 +26,7 @@ PLUMBING = {
     "metric_totals",
     "metrics",
     "primary_connections",
+    "process_clock",
     "queues",
     "redis_errors",
     "redis_survey",

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from redis.exceptions import RedisError, ResponseError
 
 from store.background_thread import BackgroundThread
+from store.process_clock import process_clock
 
 logger = logging.getLogger(__name__)
 # Several checks have to get lost, or late, before copies are not served for a moment.
@@ -110,6 +111,7 @@ class Announcements:
             connection.disconnect()
 
     def _check(self, connection: Any) -> None:
+        process_clock.now()  # It beats while there are requests, also if all are answered from copies.
         asked_at = time.monotonic()
         names = self._listener.generations()
         if names:

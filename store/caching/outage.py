@@ -23,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from store import metrics
 from store.breaker import MOST_CHANGES
 from store.connections import NotThisTime
+from store.process_clock import MOST_TRIES, Stopwatch, retry_while_late
 from store.redis_errors import describe, is_refusal
 from store.sentinels import PrimaryChanged
 from store.sparing_log import Sparingly, kind_of
@@ -104,38 +105,45 @@ class Outage:
         """Return what `command()` does; if its connection is lost or slow, once more on another one.
 
         Not without time for it, and only from a server that is proven to be the same, as one that has
-        been restarted may hold what is older than the last writes. `command()` may be repeated.
+        been restarted may hold what is older than the last writes. `command()` may be repeated. A timeout
+        while this process was late says nothing of Redis: it does not count as a try.
         """
-        began = time.monotonic()
-        try:
-            found = command()
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            if isinstance(error, PrimaryChanged):
-                raise
-            if has_time():
-                if not self._is_same_server():
+        tries, most_tries = 0, 2
+        while True:
+            began, watch = time.monotonic(), Stopwatch()
+            try:
+                found = command()
+            except (RedisConnectionError, RedisTimeoutError) as error:
+                if isinstance(error, PrimaryChanged):
                     raise
-            elif self._is_first_suspicion(began):
-                raise TooSlow(str(error)) from error
+                tries += 1
+                was_late = isinstance(error, RedisTimeoutError) and watch.was_late
+                most_tries = min(most_tries + was_late, MOST_TRIES)
+                if has_time():
+                    if tries >= most_tries or not self._is_same_server():
+                        raise
+                elif was_late or self._is_first_suspicion(began):
+                    raise TooSlow(str(error)) from error
+                else:
+                    raise
             else:
-                raise
-        else:
-            self._suspected_at = None
-            return found
-        if not has_time():
-            raise TooSlow("Redis answers again, but too late")
-        return command()
+                self._suspected_at = None
+                return found
+            if not has_time():
+                raise TooSlow("Redis answers again, but too late")
 
     def know_server(self) -> None:
         """Look once which server it is, to know it again after a connection was lost."""
         if not self._has_looked:
             self._has_looked = True
-            with contextlib.suppress(RedisError):
-                self._server = self._prove()
+            try:
+                self._server = retry_while_late(self._prove, RedisTimeoutError)
+            except RedisError:
+                self._has_looked = False
 
     def _is_same_server(self) -> bool:
         try:
-            found = self._prove()
+            found = retry_while_late(self._prove, RedisTimeoutError)
         except RedisError:
             return False
         return found is not None and found == self._server
@@ -147,7 +155,7 @@ class Outage:
 
     def _takes_writes(self, error: RedisError) -> bool:
         try:
-            self._prove()
+            retry_while_late(self._prove, RedisTimeoutError)
         except RedisError:
             return False
         if self._refusals.allows(kind_of(error)):

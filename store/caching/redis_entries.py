@@ -1,9 +1,9 @@
 """Entries in Redis, through the connections of Django's default cache.
 
 Commands: MGET, PTTL and GETRANGE to read (one round trip, two for an entry outside its own slot), SET NX
-and GET for a missing generation, short Lua scripts to claim a fill, to give it up and to find a place,
-WATCH, MULTI and SET to store it, DEL to forget. Each raises redis-py's RedisError if Redis is down; what
-to do then is decided in `request`.
+and GET for a missing generation, short Lua scripts to claim a fill, to extend and give up the claim and
+to find a place, WATCH, MULTI and SET to store it, DEL to forget. Each raises redis-py's RedisError if
+Redis is down; what to do then is decided in `request`.
 """
 
 import zlib
@@ -40,6 +40,12 @@ return 'claimed'
 """
 RELEASE = """
 if redis.call('MGET', KEYS[1])[1] == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
+EXTEND = """
+if redis.call('MGET', KEYS[1])[1] == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
 """
 
 
@@ -193,6 +199,13 @@ class RedisEntries:
     def release(self, names: EntryKeys, generation: str, token: str) -> None:
         """End the claim that `token` proves; somebody else's is left alone."""
         self._run(names.generation, RELEASE, self._keys(names.lock), [generation + token])
+
+    def extend(self, names: EntryKeys, generation: str, token: str, seconds: float) -> None:
+        """Have the claim that `token` proves end in so many seconds; one that is lost stays so."""
+        milliseconds = max(1, int(seconds * 1000))
+        self._run(
+            names.generation, EXTEND, self._keys(names.lock), [generation + token, milliseconds]
+        )
 
     def forget(self, family: str) -> None:
         """Make no entry of `family` be served any more. DEL works even when a full Redis refuses SET."""

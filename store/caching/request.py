@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from redis.exceptions import RedisError
@@ -28,6 +29,7 @@ from store.caching.flights import Flight
 from store.caching.redis_entries import Claim, Seen, Stale
 from store.caching.shared import Shared
 from store.connections import NotThisTime
+from store.process_clock import Stopwatch, process_clock
 
 T = TypeVar("T")
 
@@ -64,7 +66,10 @@ class Request:
         self.load_seconds = 0.0
         self._load = load
         self._refill = refill
-        self._deadline = time.monotonic() + limits.wait_seconds
+        # Budget and patience are for what others take, so they are in the process' own time.
+        self._spent_seconds = 0.0
+        self._watch = Stopwatch()
+        self._deadline = process_clock.now() + limits.wait_seconds
 
     def run(self) -> Fetched:
         if self.item.ttl_seconds == 0:
@@ -78,11 +83,8 @@ class Request:
         try:
             self.shared.outage.know_server()
             return self._look_or_fill()
-        except NotThisTime as error:
-            return self._shared_load(error.detail)
         except RedisError as error:
-            self.shared.outage.note_failure(error)
-            return self._shared_load("cache-down" if self.shared.outage.lasts else "cache-refused")
+            return self._go_past(error)
         except Unavailable:
             if stale := self._last_good():
                 return stale
@@ -108,7 +110,7 @@ class Request:
                 return self._loaded(self.load(), "transaction")
             if fetched := self._board_or_lead(seen):
                 return fetched
-            if time.monotonic() > self._deadline:
+            if process_clock.now() > self._deadline:
                 return self._shared_load("wait-timeout")
 
     def _board_or_lead(self, seen: Seen) -> Fetched | None:
@@ -122,7 +124,14 @@ class Request:
         flight, leads = self.shared.flights.board(key)
         if not leads:
             return self._ride(flight, key)
-        return self._fly(flight, key, lambda: self._fill_or_wait(generation))
+
+        def get() -> Fetched | None:
+            try:
+                return self._fill_or_wait(generation)
+            except RedisError as error:
+                return self._go_past(error)  # for all who ride along: nobody has to ask again
+
+        return self._fly(flight, key, get)
 
     def _fly(
         self, flight: Flight[Fetched], key: Hashable, get: Callable[[], Fetched | None]
@@ -142,7 +151,10 @@ class Request:
 
     def _ride(self, flight: Flight[Fetched], key: Hashable) -> Fetched | None:
         started = time.monotonic()
-        if not flight.wait(self._deadline - started) and flight.take_over():
+        while not (has_landed := flight.wait(self._deadline - process_clock.now())):
+            if process_clock.now() > self._deadline:
+                break
+        if not has_landed and flight.take_over():
             # One of those who lose patience reads for all who ride along.
             self._fly(flight, key, lambda: self._shared_load("wait-timeout"))
         flight.wait(None)
@@ -171,16 +183,21 @@ class Request:
                     )
                     return self._served(seen.entry, seen.ttl_ms, Outcome.WAITED)
                 spoilt = True  # It begins as it should, and that is all.
-            elif time.monotonic() + pause > self._deadline:
+            elif process_clock.now() + pause > self._deadline:
                 metrics.wait_seconds.labels(self.item.family).observe(time.monotonic() - started)
                 return self._shared_load("wait-timeout")
             else:
                 self.shared.sleep(pause)
                 # A slow Redis is asked less often, so that the budget lasts as long as the waiting.
-                spent = self.cache_seconds * self.limits.wait_seconds / self.limits.budget_seconds
+                spent = self._spent_seconds * self.limits.wait_seconds / self.limits.budget_seconds
                 pause = max(min(pause * 1.5, LONGEST_PAUSE_SECONDS), spent)
 
     def _fill(self, generation: str, token: str, outcome: Outcome) -> Fetched:
+        extend = partial(self.shared.entries.extend, self.item.names, generation, token)
+        with self.shared.leases.hold(token, self.limits.lease_seconds, extend):
+            return self._load_and_store(generation, token, outcome)
+
+    def _load_and_store(self, generation: str, token: str, outcome: Outcome) -> Fetched:
         era, started = self.shared.copies.era(), time.monotonic()
         try:
             body = self.load()
@@ -202,7 +219,8 @@ class Request:
             self.shared.copies.expect(place)
 
         try:
-            place = self.ask(
+            # Over budget as well: to give the claim up takes as long, and then all who wait read, too.
+            place = self._ask(
                 lambda: self.shared.entries.put(
                     self.item.names, token, entry, data, stale, announce
                 )
@@ -279,21 +297,35 @@ class Request:
 
     def ask(self, command: Callable[[], T]) -> T:
         """Run one command if the budget still has room for it, however long it may take."""
-        if self.cache_seconds + self.limits.command_seconds > self.limits.budget_seconds:
+        if not self._has_room(self._spent_seconds + self.limits.command_seconds):
             raise OverBudget
-        started = time.monotonic()
+        return self._ask(command)
+
+    def _ask(self, command: Callable[[], T]) -> T:
+        started, watch = time.monotonic(), Stopwatch()
 
         def has_time() -> bool:
-            spent = self.cache_seconds + time.monotonic() - started
-            return spent + self.limits.retry_seconds <= self.limits.budget_seconds
+            spent = self._spent_seconds + watch.own_seconds
+            return self._has_room(spent + self.limits.retry_seconds)
 
         try:
             return self.shared.outage.ask(command, has_time)
         finally:
+            self._spent_seconds += watch.own_seconds
             self.cache_seconds += time.monotonic() - started
 
     def _look(self) -> Seen:
         return self.ask(lambda: self.shared.entries.read(self.item.names, self.item.query))
+
+    def _has_room(self, seconds: float) -> bool:
+        """Say whether the budget has room for so much in all.
+
+        Where this process is late, so is a Redis on the same machine: patience is the limit then, as one
+        more read of the database would make all of it later.
+        """
+        if seconds <= self.limits.budget_seconds:
+            return True
+        return self._watch.was_late and process_clock.now() < self._deadline
 
     def load(self) -> bytes:
         started = time.monotonic()
@@ -333,6 +365,12 @@ class Request:
             self.ask(lambda: self.shared.entries.release(self.item.names, generation, token))
         except RedisError:
             return  # The lease ends it.
+
+    def _go_past(self, error: RedisError) -> Fetched:
+        if isinstance(error, NotThisTime):
+            return self._shared_load(error.detail)
+        self.shared.outage.note_failure(error)
+        return self._shared_load("cache-down" if self.shared.outage.lasts else "cache-refused")
 
     def _shared_load(self, detail: str) -> Fetched:
         if not self.may_store:  # What a transaction sees is for nobody else.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from store.caching.copies import NoCopies
 from store.caching.fetched import Fetched
 from store.caching.flights import Flights, SharedReads
+from store.caching.leases import Leases
 from store.caching.outage import Outage
 from store.caching.redis_entries import RedisEntries
 
@@ -24,11 +25,13 @@ class Shared:
         self.outage = outage
         self.copies = copies or NoCopies()
         self.sleep = sleep
+        self.leases = Leases()
         self.start_over()
 
     def start_over(self) -> None:
         """In the child of a fork nobody lands the flights that were under way, or frees a lock."""
         self.flights: Flights[Fetched] = Flights()
         self.reads: SharedReads[bytes] = SharedReads()
+        self.leases.start_over()
         self.outage.start_over()
         self.copies.start_over()

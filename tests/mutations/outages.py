@@ -53,8 +53,8 @@ BREAKS = [
     Break(
         "a failing Redis is asked again",
         AREA,
-        "            self.shared.outage.note_failure(error)\n            return self._shared_load(",
-        "            return self._shared_load(",
+        "        self.shared.outage.note_failure(error)\n        return self._shared_load(",
+        "        return self._shared_load(",
         [f"{ASIDE}::test_redis_failing_at_any_step_ends_in_an_answer_from_the_source"],
     ),
     Break(
@@ -100,15 +100,15 @@ BREAKS = [
     Break(
         "the budget for Redis has no end",
         AREA,
-        "if self.cache_seconds + self.limits.command_seconds > self.limits.budget_seconds:",
+        "if not self._has_room(self._spent_seconds + self.limits.command_seconds):",
         "if False:",
         [f"{ASIDE}::test_a_request_over_its_budget_reads_the_source"],
     ),
     Break(
         "what was spent on Redis is not added up",
         AREA,
-        "self.cache_seconds += time.monotonic() - started",
-        "self.cache_seconds = 0.0",
+        "self._spent_seconds += watch.own_seconds",
+        "self._spent_seconds = 0.0",
         [f"{ASIDE}::test_a_refresh_that_is_over_budget_leaves_the_entry_served"],
     ),
     Break(
