@@ -11,6 +11,7 @@ import http.client
 import os
 import random
 import statistics
+import sys
 import threading
 import time
 
@@ -86,8 +87,12 @@ def row(lists: int, rate: float, reads: Reads) -> tuple[str, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser("python -m bench.refresh", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4, help="a cell (%(default)s)")
+    parser.add_argument("--lists", type=int, nargs="*", default=LISTS, help="how many there are")
+    parser.add_argument("--writes", type=float, nargs="*", default=WRITES_PER_SECOND)
     arguments = parser.parse_args()
     servers.start()
+    if "MYSQL_PORT" not in os.environ:
+        sys.exit("Queries can be held up for this on MariaDB or MySQL only; install one of them.")
     from django.conf import settings
     from django.core.management import call_command
 
@@ -109,8 +114,8 @@ def main() -> None:
         store.wait_until_open()
         rows = [
             row(lists, rate, measure(store.port, lists, rate, arguments.seconds))
-            for lists in LISTS
-            for rate in WRITES_PER_SECOND
+            for lists in arguments.lists
+            for rate in arguments.writes
         ]
     finally:
         store.close()

@@ -208,3 +208,19 @@ def test_the_lag_of_copies_is_measured(tmp_path):
     assert sum(counts) == 400
     assert "| more than 100 ms | 0 |" in said
     assert len(re.findall(r"^\| .* \| \d of 5 \| 0 of 5 \|$", said, re.M)) == 2
+
+
+@pytest.mark.mysql
+def test_what_readers_wait_for_beside_writes_is_measured():
+    command = [sys.executable, "-m", "bench.refresh", "--seconds", "0.5"]
+    finished = subprocess.run(
+        [*command, "--lists", "1", "--writes", "20"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    (found,) = re.findall(r"^\| 1 \| 20 \| (\d+) \| (\d+)% \| ", finished.stdout, re.MULTILINE)
+    assert int(found[0]) > 0
