@@ -91,6 +91,18 @@ def test_what_was_loading_when_the_line_was_lost_is_not_kept(tracking, load, in_
     assert found(tracking) is None
 
 
+def test_a_write_at_the_last_moment_leaves_no_message_expected(tracking, monkeypatch):
+    find_place = tracking.entries._place
+
+    def find_late(*arguments: object) -> str:
+        write_elsewhere()
+        return find_place(*arguments)
+
+    monkeypatch.setattr(tracking.entries, "_place", find_late)
+    assert tracking.fetch(MAIN, lambda: b"1", LIMITS).outcome is Outcome.LOADED
+    assert not tracking.copies._expected
+
+
 def outdated(reader: Aside, began_at: float, generation: str = "a" * 32) -> None:
     copies = reader.copies
     entry = Entry(generation, "", "tag", 0.001, None, b"[loaded]")
