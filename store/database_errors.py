@@ -11,7 +11,6 @@ from django.db import Error, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from store.breaker import Verdict
-from store.process_clock import retry_while_late
 
 # How long a server that has not answered a statement may take to connect, and to answer a ping.
 PING_SECONDS = 1
@@ -37,7 +36,9 @@ def judge(error: Exception, was_down: bool) -> Verdict:  # noqa: FBT001  # Its o
         if is_down:
             connection.close()
         return Verdict.DOWN if is_down else Verdict.ANSWERED
-    if connection.connection is not None and not is_of_connection(error):
+    if connection.connection is None:
+        return Verdict.DOWN  # It could not even be opened.
+    if not is_of_connection(error):
         return Verdict.ANSWERED
     connection.close()
     return Verdict.DOWN if was_down or not _answers() else Verdict.ANSWERED
@@ -69,7 +70,7 @@ def another_connection(seconds: int = PING_SECONDS) -> BaseDatabaseWrapper:
 def _answers() -> bool:
     with closing(another_connection()) as new:
         try:
-            retry_while_late(new.ensure_connection, OperationalError)
+            new.ensure_connection()
         except Error:
             return False
     return True

@@ -5,6 +5,7 @@ where there is no core for it.
 """
 
 import ctypes
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -124,9 +125,9 @@ def server() -> Iterator[TCPExecutor]:
 class HeldUp:
     """Relays to Redis, and holds the whole process, for longer than an answer may take, when asked to."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pattern: bytes) -> None:
         self.times = 0
-        self._relay = Relay(port, b"", self._hold)
+        self._relay = Relay(port, pattern, self._hold)
         self.port, self.close = self._relay.port, self._relay.close
 
     def _hold(self, _number: int) -> None:
@@ -137,8 +138,11 @@ class HeldUp:
 
 
 @pytest.fixture
-def held_up(server: TCPExecutor, settings: Any) -> Iterator[HeldUp]:
-    with closing(HeldUp(server.port)) as made, Redis(port=server.port) as redis:
+def held_up(server: TCPExecutor, settings: Any, request: Any) -> Iterator[HeldUp]:
+    with (
+        closing(HeldUp(server.port, getattr(request, "param", b""))) as made,
+        Redis(port=server.port) as redis,
+    ):
         redis.flushall()
         settings.REDIS_READ_SECONDS = READ_SECONDS
         settings.REDIS_URL = settings.QUEUE_REDIS_URL = f"redis://127.0.0.1:{made.port}/0"
@@ -156,11 +160,23 @@ def cache(held_up: HeldUp) -> Aside:
     return made
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(("held_up", "times"), [(b"", 3), (b"MGET", 2)], indirect=["held_up"])
 def test_a_timeout_while_this_process_was_late_is_neither_slow_nor_an_outage(times, cache, held_up):
     held_up.times = times
     assert cache.fetch(ITEM, lambda: b"new", LIMITS).outcome is Outcome.HIT
     assert not held_up.times
+    assert not cache.outage.lasts
+
+
+@pytest.mark.parametrize("asks", ["a reader", "a writer"])
+def test_a_redis_that_is_stopped_for_a_moment_is_no_outage(asks, cache, server):
+    stopped = psutil.Process(server.process.pid)
+    stopped.suspend()
+    threading.Timer(READ_SECONDS * 1.25, stopped.resume).start()  # One answer comes too late.
+    if asks == "a writer":
+        cache.forget("product")
+    found = cache.fetch(ITEM, lambda: b"new", PATIENT)
+    assert found.outcome is (Outcome.FILLED if asks == "a writer" else Outcome.HIT)
     assert not cache.outage.lasts
 
 
