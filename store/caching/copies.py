@@ -59,12 +59,17 @@ class Copy:
     refill: Callable[[], object] | None = None  # fills the entry anew, in any thread; None: not so
     read_at: float = NEVER  # by time.monotonic(): when Redis was asked for it last
 
+    def renew(self, later: "Copy") -> None:
+        """Take over what a later look at the same entry says of it."""
+        self.use_until, self.expires_at = later.use_until, later.expires_at
+        self.refill, self.read_at = later.refill, later.read_at
+
     def as_hit(self) -> Fetched:
         ttl = age = None
-        if self.expires_at is not None:
-            ttl = max(0.0, self.expires_at - time.monotonic())
-            age = None if self.entry.ttl_ms is None else max(0.0, self.entry.ttl_ms / 1000 - ttl)
-        entry = self.entry
+        entry, expires_at = self.entry, self.expires_at  # Another thread may renew it.
+        if expires_at is not None:
+            ttl = max(0.0, expires_at - time.monotonic())
+            age = None if entry.ttl_ms is None else max(0.0, entry.ttl_ms / 1000 - ttl)
         return Fetched(entry.body, Outcome.HIT, entry.etag, ttl_seconds=ttl, age_seconds=age)
 
 
@@ -172,7 +177,7 @@ class Copies(NoCopies):
                 return
             kept = self._copies.get(name)
             if kept and kept.entry == copy.entry and name not in self._outdated:
-                kept.read_at = copy.read_at  # What has been made of it stays as well.
+                kept.renew(copy)  # What has been made of it stays as well.
             else:
                 self._put(name, copy)
 
