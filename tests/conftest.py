@@ -63,6 +63,7 @@ def redis() -> Redis:
 def empty_cache() -> Iterator[None]:
     """Each test begins with nothing cached and no outage; only keys of this suite are touched."""
     process_cache.outage.try_to_end()
+    process_cache.outage.know_server()  # Once a process, which leaves a key for some seconds.
     catalogue._database.reset()
     queue_breaker.reset()
     throttling.breaker.reset()
