@@ -347,8 +347,7 @@ def test_a_refused_mark_of_the_throttles_is_no_outage_for_counts(line, settings)
     }
     line.server.config_set("maxmemory", "1")
     with pytest.raises(Unavailable):
-        throttling.count((3, 60), "a")
-    line.server.config_set("maxmemory", "0")
+        throttling.remember("a", "b", seconds=60, at_most=3)
     throttling.count((3, 60), "a")
 
 
