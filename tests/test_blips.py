@@ -20,7 +20,9 @@ from tests.servers import free_port, start_redis
 from tests.waiting import wait_for
 
 READ_SECONDS = 1.0
-STALL_SECONDS = 1.2  # One answer comes too late, the next one does not, if the machine is slow as well.
+STALL_SECONDS = (
+    1.2  # One answer comes too late, the next one does not, if the machine is slow as well.
+)
 LIMITS = Limits(2, 5, budget_seconds=60, command_seconds=0.1)
 ITEM = Item("product", "", keys.entry_keys("product"), 600, 600)
 
