@@ -156,7 +156,7 @@ def test_garbage_costs_a_look_in_redis_each_time_and_nothing_else(
         answers = [site.ask(site.short, **brought) for _ in range(3)]
     assert len(looks) == 3
     assert {one.status for one in answers} == {"200 OK"}
-    assert set(redis.scan_iter()) == known
+    assert set(redis.scan_iter()) - known == set()  # Others may expire meanwhile.
     site.reached_django = 0
     site.ask(site.short)
     assert site.reached_django == 0
