@@ -161,12 +161,13 @@ def down(cache: Aside, line: Line) -> None:
     line.mend()
 
 
-def test_an_outage_in_which_nothing_was_lost_leaves_what_is_cached(cache, line, redis):
+def test_after_an_outage_nothing_from_before_it_is_served(cache, line, redis):
+    """Another process may have lost a write in it, and make up for that a moment later."""
     before = generation(redis)
     down(cache, line)
     assert cache.outage.try_to_end()
-    assert fetch(cache, b"new").outcome is Outcome.HIT
-    assert generation(redis) == before
+    assert generation(redis) != before
+    assert fetch(cache, b"new").outcome is Outcome.FILLED
 
 
 def test_an_outage_says_why_once(cache, line, caplog):
@@ -180,7 +181,7 @@ def test_an_outage_says_why_once(cache, line, caplog):
 
 def test_a_claim_that_an_outage_has_left_holds_up_nobody(cache, line, redis):
     cache.forget("product")
-    generation_now = cache.entries.make_generation(ITEM.names)
+    cache.entries.make_generation(ITEM.names)
     real = cache.entries.claim
 
     def claim_as_it_goes(*arguments: Any, **options: Any) -> Any:
@@ -193,7 +194,6 @@ def test_a_claim_that_an_outage_has_left_holds_up_nobody(cache, line, redis):
     cache.entries.claim = real  # type: ignore[method-assign]
     line.mend()
     wait_for(cache.outage.try_to_end)
-    assert generation(redis) == generation_now.encode()
     assert fetch(cache, b"new").outcome is Outcome.FILLED
 
 

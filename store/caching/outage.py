@@ -202,20 +202,18 @@ class Outage:
         with self._lock:  # Who writes from now on tells Redis, or notes it, anew.
             owed, self._invalidation_lost = self._invalidation_lost, False
         try:
-            renews = owed
-            if owed:
+            # Other processes may have lost a write in an outage, too, and make up for it a moment later.
+            renews = owed or self._began is not None
+            if renews:
                 self._forget_all()
                 owed = False
             server = self._prove()
-            if server is None or server != self._server:
-                renews = owed = True
-                self._forget_all()
             while self._outdated:
                 self._delete(self._outdated[0])
                 self._outdated.popleft()
             if renews:
                 self._renew_all()
-            owed, self._server = False, server
+            self._server = server
         except RedisError:
             self._invalidation_lost |= owed
             return False

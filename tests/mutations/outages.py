@@ -137,16 +137,23 @@ BREAKS = [
     Break(
         "an outage ends without new generations",
         AREA,
-        "            self._renew_all()\n",
-        "",
+        "                self._renew_all()\n",
+        "                pass\n",
         [f"{ASIDE}::test_a_redis_that_takes_no_writes_forgets_all_the_same_and_is_left_alone"],
     ),
     Break(
         "a full Redis is not told to forget",
         AREA,
-        "                renews = owed = True\n                self._forget_all()\n",
-        "                renews = owed = True\n",
+        "                self._forget_all()\n                owed = False\n",
+        "                owed = False\n",
         [f"{ASIDE}::test_a_redis_that_takes_no_writes_forgets_all_the_same_and_is_left_alone"],
+    ),
+    Break(
+        "an outage ends with what is cached from before it",
+        AREA,
+        "renews = owed or self._began is not None",
+        "renews = owed",
+        ["tests/test_blips.py::test_after_an_outage_nothing_from_before_it_is_served"],
     ),
     Break(
         "generations are renewed with NX after an outage",
