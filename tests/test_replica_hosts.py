@@ -1,9 +1,13 @@
 """What MYSQL_REPLICA_HOST names; tests/scale/test_replicas.py shows what is done with it."""
 
+from contextlib import closing
+
 import pytest
+from django.db import DatabaseError, connection
 from environs import EnvError
 
 from simple_django_redis.replica_hosts import replica_databases, replica_host
+from store.abandoned_statements import _limits
 from tests.test_settings import manage
 
 PRIMARY = {"HOST": "db1", "PORT": 3306, "USER": "store", "OPTIONS": {"init_command": "SET x = 1"}}
@@ -38,9 +42,21 @@ def test_a_replica_is_the_primary_at_another_address_and_takes_no_writes():
     }
     for replica in found.values():
         assert replica["USER"] == "store"
-        assert "READ ONLY" in replica["OPTIONS"]["init_command"]
+        assert "read_only = ON" in replica["OPTIONS"]["init_command"]
         assert replica["TEST"] == {"MIRROR": "default"}
     assert PRIMARY["OPTIONS"] == {"init_command": "SET x = 1"}
+
+
+@pytest.mark.mysql
+def test_a_replica_takes_reads_and_no_writes_while_its_statements_are_limited(transactional_db):
+    replica = connection.copy("another")
+    host = replica_host(f"{connection.settings_dict['HOST']}:{connection.settings_dict['PORT']}")
+    (replica.settings_dict,) = replica_databases([host], replica.settings_dict).values()
+    replica.settings_dict["OPTIONS"]["init_command"] += _limits(5)
+    with closing(replica), replica.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM store_product")
+        with pytest.raises(DatabaseError, match="READ ONLY"):
+            cursor.execute("DELETE FROM store_product")
 
 
 def test_it_does_not_go_with_cacheops_which_keeps_what_it_reads():
