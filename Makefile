@@ -76,8 +76,13 @@ test-coverage: setup-dev ## Run all tests at full depth on both engines, and mea
 	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
 	@bin/test --all
 
+.PHONY: test-alone
+test-alone: setup-dev ## Run the tests that take a whole machine or server, one after the other
+	@bin/test-servers
+	@ENGINES=servers $(PYTHON_IN_VENV) -m pytest -q -m alone
+
 .PHONY: test-all
-test-all: test-coverage ## Run test-coverage and, as root, test-scale
+test-all: test-coverage test-alone ## Run test-coverage, test-alone and, as root, test-scale
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s test-scale; else echo "test-scale is left out: it needs root."; fi
 
 .PHONY: mutate

@@ -264,6 +264,7 @@ def test_an_update_that_the_client_gives_up_on_is_not_carried_out(books):
 
 @on_database
 @pytest.mark.mysql
+@pytest.mark.alone  # It locks the whole server.
 def test_a_commit_that_the_client_gives_up_on_is_not_carried_out(books):
     seen_prices()
     with closing(database_errors.another_connection()) as other, other.cursor() as cursor:

@@ -125,7 +125,12 @@ def test_counts_add_up_over_the_workers_whoever_answers(store, books, tmp_path):
     assert slots(tmp_path) == {"0", "1"}
     found = [scrape(store) for _ in range(6)]
     assert {total(samples, "store_cache_requests_total") for samples in found} == {sent}
-    assert all(samples == found[0] for samples in found)
+    # How late a process' timers are goes on being counted.
+    steady = [
+        {key: value for key, value in samples.items() if "process_late" not in key[0]}
+        for samples in found
+    ]
+    assert all(samples == steady[0] for samples in steady)
 
 
 def test_a_folder_that_others_remove_takes_nothing_down(store, books, tmp_path):

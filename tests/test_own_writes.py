@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpResponse
 from django.test import RequestFactory
@@ -151,12 +152,14 @@ def test_garbage_costs_a_look_in_redis_each_time_and_nothing_else(
 ):
     site.prepare()
     looks.clear()
-    known = set(redis.scan_iter())
+    known = set(redis.scan_iter(f"{settings.PROJECT_NAME}:*"))
     with django_assert_num_queries(0):
         answers = [site.ask(site.short, **brought) for _ in range(3)]
     assert len(looks) == 3
     assert {one.status for one in answers} == {"200 OK"}
-    assert set(redis.scan_iter()) - known == set()  # Others may expire meanwhile.
+    assert (
+        set(redis.scan_iter(f"{settings.PROJECT_NAME}:*")) - known == set()
+    )  # Others may expire meanwhile.
     site.reached_django = 0
     site.ask(site.short)
     assert site.reached_django == 0

@@ -235,6 +235,7 @@ def test_the_last_good_value_is_found_in_any_place_and_is_no_other_querys(redis)
 # --- Costs and bounds -----------------------------------------------------------------------------
 
 
+@pytest.mark.alone  # It counts all commands of the suite's Redis.
 @pytest.mark.parametrize(
     ("wanted", "fills", "hits"),
     [

@@ -71,6 +71,7 @@ def get_at_once(store: StoreProcess, count: int) -> list[Answer]:
 
 
 @pytest.mark.mysql
+@pytest.mark.alone  # It takes all cores, and counts all queries of the server.
 @pytest.mark.parametrize(
     ("requests", "workers", "threads"),
     [
