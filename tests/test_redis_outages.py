@@ -195,8 +195,7 @@ def test_the_first_requests_that_meet_a_hung_redis_keep_to_their_budget(server, 
     with hung(server):
         answers = ask_at_once(store)
         assert_right(answers, [BEFORE])
-        # What the process is late by, on a busy machine, is not counted as Redis'.
-        assert max(map(cache_milliseconds, answers)) < 1000 * (2 * BUDGET_SECONDS + NOISE_SECONDS)
+        assert max(map(cache_milliseconds, answers)) < 1000 * (BUDGET_SECONDS + NOISE_SECONDS)
 
 
 def test_at_most_one_try_a_second_reaches_a_hung_redis(line, open_on, books):
