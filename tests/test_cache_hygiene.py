@@ -1,6 +1,5 @@
 """What is in Redis is bounded, of one variant each, and never pickled."""
 
-import os
 import pickle
 import pickletools
 import warnings
@@ -26,12 +25,13 @@ from store.caching.entry import GENERATION_CHARACTERS, Entry
 from store.catalogue import ProductQuery
 from store.models import Product
 from store.serializers import ProductQuerySerializer
+from tests import depth
 from tests.servers import PATIENT_BUDGET_SECONDS, free_port, start_redis
 from tests.test_http_caching import database_out_of_reach
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 
-QUERY_STRINGS = 10_000 if os.environ.get("TEST_DEPTH") == "full" else 1_000
+QUERY_STRINGS = 10_000 if depth.IS_FULL else 1_000
 MAX_SEARCH = 100
 # The longest name of an entry, with room for the number of its slot; the prefix comes on top.
 LONGEST_NAME = len("product:slot:0000000:stale")

@@ -5,7 +5,6 @@ Each history runs a few actors one step at a time, in an order that its seed det
 one command to Redis, one read of the database or one wait. `HISTORIES` of them run each time.
 """
 
-import os
 import random
 import threading
 from collections.abc import Callable
@@ -21,9 +20,10 @@ from store.caching.fetched import Item, Limits
 from store.caching.outage import Outage
 from store.caching.redis_entries import Claim, RedisEntries, Seen
 from store.keys import EntryKeys
+from tests import depth
 from tests.servers import free_port, start_redis
 
-HISTORIES = 2400 if os.environ.get("TEST_DEPTH") == "full" else 400
+HISTORIES = 2400 if depth.IS_FULL else 400
 CHUNKS = 8
 NAMES = keys.entry_keys("product")
 ALL_KEYS = (NAMES.entry, NAMES.stale, NAMES.lock, NAMES.generation)

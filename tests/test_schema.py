@@ -14,12 +14,13 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
 from store.models import Product, Transfer
-from tests import preloaded
+from tests import depth, preloaded
 from tests.servers import PATIENT_BUDGET_SECONDS
 from tests.visitors import CSRF_TOKEN, cookies
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+EXAMPLES = "15" if depth.IS_FULL else "4"
 UNSAFE = {"post", "put", "patch", "delete"}
 ENDLESS = "/store/events/"  # tests/test_event_streams.py listens to it.
 CHECKS = (
@@ -153,7 +154,7 @@ def test_the_running_store_keeps_to_its_schema(
         *(sys.executable, "-m", "schemathesis.cli", "run"),
         f"http://127.0.0.1:{store.port}/api/schema/",
         *("--exclude-path", ENDLESS),
-        *("--checks", CHECKS, "--max-examples", "15", "--no-color", "--continue-on-failure"),
+        *("--checks", CHECKS, "--max-examples", EXAMPLES, "--no-color", "--continue-on-failure"),
         # The same requests each time; SCHEMATHESIS_SEED=... looks further.
         *("--seed", os.environ.get("SCHEMATHESIS_SEED", "1")),
         *(part for name, value in headers.items() for part in ("-H", f"{name}: {value}")),
