@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from store import keys, metric_totals, redis_survey
+from store import keys, metric_totals, redis_budget, redis_survey
 from store.caching import picture
 from store.redis_survey import Family, Server
 
@@ -70,6 +70,7 @@ def _cache() -> State:
 
 def _entry() -> State | None:
     try:
+        redis_budget.check()
         found = picture.of_family(keys.PRODUCT_LIST)
     except RedisError:
         return None

@@ -21,7 +21,8 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, TryAga
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from store.connections import NoConnectionFree, NotThisTime, WaitingPool
+from store.connections import NoConnectionFree, WaitingPool
+from store.redis_errors import NotThisTime
 
 T = TypeVar("T")
 # A slot that moves on while its key is asked for is followed so many times.

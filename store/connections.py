@@ -14,19 +14,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from store import redis_budget
 from store.breaker import Breaker, Unavailable, Verdict
 from store.primary_connections import is_of_sentinels, parse
 from store.process_clock import retry_while_late
-from store.redis_errors import describe
+from store.redis_errors import NotThisTime, describe
 from store.sentinels import Primary, primary_of
 
 T = TypeVar("T")
-
-
-class NotThisTime(RedisError):
-    """A command was not carried out though nothing is wrong with Redis: this is no outage."""
-
-    detail = "cache-slow"  # what Cache-Status says of an answer for which it was given up
 
 
 class NoConnectionFree(NotThisTime):
@@ -34,17 +29,27 @@ class NoConnectionFree(NotThisTime):
 
 
 class WaitingPool(BlockingConnectionPool):
-    """Tells a pool that is too small, which is no outage, from a Redis that is down."""
+    """Tells a pool that is too small, which is no outage, from a Redis that is down.
+
+    What requests have its connections for is counted for their budgets.
+    """
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
+            with redis_budget.waiting():
+                connection = super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
         except RedisConnectionError as error:
             if isinstance(error.__context__, Empty):
                 raise NoConnectionFree(
                     f"all {self.max_connections} connections are in use"
                 ) from error
             raise
+        redis_budget.taken(connection)
+        return connection
+
+    def release(self, connection: Any) -> None:
+        redis_budget.released(connection)
+        super().release(connection)  # type: ignore[no-untyped-call]
 
 
 class OnePool(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyped.
@@ -124,14 +129,19 @@ queue_breaker = Breaker(
 )
 
 
-def ask_queue_redis(command: Callable[[Redis], T]) -> T:
+def ask_queue_redis(command: Callable[[Redis], T], *, needed: bool = True) -> T:
     """Return what `command` does with `queue_redis()`.
 
     Raises breaker.Unavailable if Redis is down, and for the next second without asking again, or if it
-    refuses the command because it is full or read-only.
+    refuses the command because it is full or read-only; for what is not `needed`, also if the request
+    has spent its time for Redis.
     """
     try:
+        if not needed:
+            redis_budget.check()
         return queue_breaker.call(lambda: command(queue_redis()))
+    except redis_budget.OverBudget as error:
+        raise Unavailable(str(error)) from error
     except RedisError as error:
         queue_breaker.log_refusal(error)
         raise Unavailable("Redis refuses what is needed") from error

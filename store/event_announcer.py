@@ -16,9 +16,9 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from store import event_stream
+from store import event_stream, redis_budget
 from store.breaker import RETRY_SECONDS, Unavailable
-from store.redis_errors import describe
+from store.redis_errors import NotThisTime, describe
 
 logger = logging.getLogger(__name__)
 BULK = "bulk"  # Something has changed, nobody says what.
@@ -53,6 +53,7 @@ class Announcer:
             self._see_to_it()
             return
         try:
+            redis_budget.check()
             event_stream.append(events)
         except (RedisError, Unavailable) as error:
             self._owe(error)
@@ -88,7 +89,7 @@ class Announcer:
     def _owe(self, error: Exception) -> None:
         with self._lock:
             self._owed += 1
-            is_news = not self._complained and not isinstance(error, Unavailable)
+            is_news = not self._complained and not isinstance(error, Unavailable | NotThisTime)
             self._complained |= is_news
         if is_news:  # The breaker tells of outages, but not of a server that is full or read-only.
             why = describe(error, settings.QUEUE_REDIS_URL)

@@ -6,9 +6,15 @@ redis-py's repr() of an error is its class alone.
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 LONGEST_TEXT = 300
+
+
+class NotThisTime(RedisError):
+    """A command was not carried out though nothing is wrong with Redis: this is no outage."""
+
+    detail = "cache-slow"  # what Cache-Status says of an answer for which it was given up
 
 
 def is_refusal(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from store import cluster
+from store import cluster, redis_budget
 from store.connections import make_pool
 from store.server_urls import split
 
@@ -131,9 +131,9 @@ def families(
 ) -> dict[str, Family] | None:
     """Return the families in the server's logical database by name, or None if it is not permitted.
 
-    Of more than `most_keys` only about so many are looked at, and numbers are in proportion; SCAN's
-    order has nothing to do with names, but a family of few keys may be missed. A key that moves while
-    SCAN goes on may be counted twice.
+    Of more than `most_keys`, or than a request has time for, only some are looked at, and numbers are
+    in proportion; SCAN's order has nothing to do with names, but a family of few keys may be missed. A
+    key that moves while SCAN goes on may be counted twice.
     """
     return _if_permitted(lambda: _families(redis, most_keys, measured_keys))
 
@@ -156,15 +156,15 @@ def _families(redis: Redis, most_keys: int | None, measured_keys: int) -> dict[s
     found: dict[str, Family] = {}
     seen, is_whole = 0, True
     for batch in _batches(redis):
-        if most_keys is not None and seen >= most_keys:
+        if seen and most_keys is not None and (seen >= most_keys or not redis_budget.has_room()):
             is_whole = False
             break
         seen += len(batch)
-        to_measure = []
+        to_measure, may_measure = [], redis_budget.has_room()
         for key in batch:
             family = found.setdefault(family_of(key), Family())
             family.keys += 1
-            if family.keys <= measured_keys and family_of(key) != OTHERS:
+            if may_measure and family.keys <= measured_keys and family_of(key) != OTHERS:
                 to_measure.append(key)
         for key, answers in zip(to_measure, _measure(redis, to_measure), strict=True):
             found[family_of(key)].add(*answers)

@@ -19,7 +19,8 @@ from django.core.cache import caches
 from redis import Redis
 from redis.exceptions import RedisError
 
-from store.breaker import Breaker
+from store import redis_budget
+from store.breaker import Breaker, Unavailable
 from store.connections import judge_at
 from store.redis_errors import describe
 
@@ -90,18 +91,21 @@ class Counted:
     attempt: str
 
 
-def count(rate: tuple[int, int] | None, *keys: str) -> Counted:
+def count(rate: tuple[int, int] | None, *keys: str, needed: bool = True) -> Counted:
     """Count one attempt under all `keys`, or under none of them.
 
     `rate` is how many there may be in how many seconds; with None nothing is counted and Redis is not
-    asked. Raises TooMany, and breaker.Unavailable if Redis is down.
+    asked. Raises TooMany, and breaker.Unavailable if Redis is down, or if the count is not `needed` and
+    the request has spent its time for Redis.
     """
     if rate is None:
         return Counted((), "")
     limit, window_seconds = rate
     counted = Counted(tuple(map(_whole_key, keys)), secrets.token_hex(8))
     arguments = (limit, window_seconds * 1000, counted.attempt)
-    wait_ms = _ask(lambda redis: redis.eval(COUNT, len(keys), *counted.keys, *arguments))
+    wait_ms = _ask(
+        lambda redis: redis.eval(COUNT, len(keys), *counted.keys, *arguments), needed=needed
+    )
     if wait_ms:
         raise TooMany(math.ceil(wait_ms / 1000))
     return counted
@@ -123,7 +127,7 @@ def give_back(counted: Counted) -> None:
 def remember(key: str, what: str, seconds: int, at_most: int) -> None:
     """Keep `what` for `is_remembered`, for so long; of more than `at_most` the latest.
 
-    Raises breaker.Unavailable.
+    Raises breaker.Unavailable, also if the request has spent its time for Redis.
     """
     now = time.time()
 
@@ -135,7 +139,7 @@ def remember(key: str, what: str, seconds: int, at_most: int) -> None:
             pipeline.expire(_whole_key(key), seconds)
             pipeline.execute()
 
-    _ask(add)
+    _ask(add, needed=False)
 
 
 def is_remembered(key: str, what: str, seconds: int) -> bool:
@@ -162,5 +166,7 @@ def _whole_key(key: str) -> str:
     return str(caches[ALIAS].make_key(key))
 
 
-def _ask(command: Callable[[Any], T]) -> T:
+def _ask(command: Callable[[Any], T], *, needed: bool = True) -> T:
+    if not needed and not redis_budget.has_room():
+        raise Unavailable("this request has spent its time for Redis")
     return breaker.call(lambda: command(caches[ALIAS].client.get_client()))  # type: ignore[attr-defined]  # django-redis

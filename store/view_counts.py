@@ -65,7 +65,7 @@ def count(viewing: Viewing) -> None:
             pipeline.expire(day, keys.VISITORS_AGE_SECONDS)
             pipeline.execute()
 
-    ask_queue_redis(execute)
+    ask_queue_redis(execute, needed=False)
 
 
 def most_viewed(at: datetime, start: int, count: int) -> list[tuple[int, int]]:
@@ -87,16 +87,17 @@ def most_viewed(at: datetime, start: int, count: int) -> list[tuple[int, int]]:
             pipeline.zrevrange(ranking, start, start + count - 1, withscores=True)
             return list(pipeline.execute()[-1])
 
-    return [(int(product), int(looks)) for product, looks in ask_queue_redis(read)]
+    found = ask_queue_redis(read, needed=False)
+    return [(int(product), int(looks)) for product, looks in found]
 
 
 def recent(user_id: int) -> list[int]:
     """Return the ids of the products that a user looked at last, the last one first."""
     key = keys.user_recent_key(user_id)
-    found = ask_queue_redis(lambda redis: redis.lrange(key, 0, MAX_RECENT - 1))
+    found = ask_queue_redis(lambda redis: redis.lrange(key, 0, MAX_RECENT - 1), needed=False)
     return [int(product) for product in found]
 
 
 def visitors(day: datetime) -> int:
     """Return about how many different visitors looked at products on `day` (0.81 % standard error)."""
-    return int(ask_queue_redis(lambda redis: redis.pfcount(keys.visitors_key(day))))
+    return int(ask_queue_redis(lambda redis: redis.pfcount(keys.visitors_key(day)), needed=False))

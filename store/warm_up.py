@@ -16,7 +16,7 @@ WAIT_SECONDS = 30
 def request() -> None:
     """Have a worker warm the cache up, unless one is about to; raises breaker.Unavailable."""
     key, seconds = keys.warm_up_key(), keys.WARM_UP_SECONDS
-    if ask_queue_redis(lambda redis: redis.set(key, "waiting", nx=True, ex=seconds)):
+    if ask_queue_redis(lambda redis: redis.set(key, "waiting", nx=True, ex=seconds), needed=False):
         queues.enqueue("store.jobs.warm_up")
 
 

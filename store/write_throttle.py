@@ -14,12 +14,12 @@ from store.breaker import Unavailable
 def count_write(request: Request | HttpRequest) -> None:
     """Count a write of who is signed in, or else of the address; raises TooMany after THROTTLE_WRITES.
 
-    Without Redis everybody may: writing goes on.
+    Without Redis, or past the request's time for it, everybody may: writing goes on.
     """
     address = throttling.client_network(request.META.get("REMOTE_ADDR", ""))
     who = f"user {request.user.pk}" if request.user.pk else address
     with suppress(Unavailable):
-        throttling.count(settings.THROTTLE_WRITES, keys.throttle_key("write", who))
+        throttling.count(settings.THROTTLE_WRITES, keys.throttle_key("write", who), needed=False)
 
 
 class WriteThrottle(BaseThrottle):

@@ -14,7 +14,7 @@ from store.caching.copies import Copies
 from store.caching.fetched import Outcome
 from store.caching.outage import Outage
 from store.caching.redis_entries import RedisEntries
-from store.connections import NotThisTime
+from store.redis_errors import NotThisTime
 from tests.test_aside import LIMITS, MAIN, item, key, never, process
 from tests.test_aside import in_background as in_background
 from tests.test_aside import load as load

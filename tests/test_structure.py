@@ -28,6 +28,7 @@ PLUMBING = {
     "primary_connections",
     "process_clock",
     "queues",
+    "redis_budget",
     "redis_errors",
     "redis_survey",
     "server_urls",

@@ -70,7 +70,7 @@ class Aside(Shared):
         if self.outage.owes_an_invalidation:  # Redis will be told of everything.
             return "postponed"
         try:
-            self.outage.ask(lambda: self.entries.forget(family))
+            self.outage.ask(lambda: self.entries.forget(family), needed=True)
         except RedisError as error:
             self.outage.begin(error, invalidation_lost=True)
             return "postponed"

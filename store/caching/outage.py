@@ -20,11 +20,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from store import metrics
+from store import metrics, redis_budget
 from store.breaker import MOST_CHANGES
-from store.connections import NotThisTime
 from store.process_clock import MOST_TRIES, Stopwatch, retry_while_late
-from store.redis_errors import describe, is_refusal
+from store.redis_errors import NotThisTime, describe, is_refusal
 from store.sentinels import PrimaryChanged
 from store.sparing_log import Sparingly, kind_of
 
@@ -101,13 +100,23 @@ class Outage:
             return
         self.begin(error)
 
-    def ask(self, command: Callable[[], T], has_time: Callable[[], bool] = lambda: True) -> T:
+    def ask(
+        self,
+        command: Callable[[], T],
+        has_time: Callable[[], bool] = lambda: True,
+        *,
+        needed: bool = False,
+    ) -> T:
         """Return what `command()` does; if its connection is lost or slow, once more on another one.
+
+        What is not `needed` is not asked by a request that has spent its time for Redis: OverBudget.
 
         Not without time for it, and only from a server that is proven to be the same, as one that has
         been restarted may hold what is older than the last writes. `command()` may be repeated. A timeout
         while this process was late says nothing of Redis: it does not count as a try.
         """
+        if not needed:
+            redis_budget.check()
         tries, most_tries = 0, 2
         while True:
             began, watch = time.monotonic(), Stopwatch()

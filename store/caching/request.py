@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from redis.exceptions import RedisError
 
-from store import metrics
+from store import metrics, redis_budget
 from store.breaker import Unavailable
 from store.caching.copies import Copy, tokens_of_writes
 from store.caching.entry import Entry, etag_of, new_token
@@ -28,8 +28,9 @@ from store.caching.fetched import Fetched, Item, Limits, Outcome
 from store.caching.flights import Flight
 from store.caching.redis_entries import Claim, Seen, Stale
 from store.caching.shared import Shared
-from store.connections import NotThisTime
 from store.process_clock import Stopwatch, process_clock
+from store.redis_budget import OverBudget
+from store.redis_errors import NotThisTime
 
 T = TypeVar("T")
 
@@ -39,10 +40,8 @@ LONGEST_PAUSE_SECONDS = 0.05
 REFRESH_WINDOW = 0.1
 # Entries made together do not expire together: each lives up to this part shorter.
 JITTER = 0.1
-
-
-class OverBudget(NotThisTime):
-    """The request has spent the time that it may spend on the cache."""
+# Of a claim and of what stores under it: none is begun that would not end within the request's budget.
+FILL_TRIPS = 5
 
 
 class Request:
@@ -223,7 +222,8 @@ class Request:
             place = self._ask(
                 lambda: self.shared.entries.put(
                     self.item.names, token, entry, data, stale, announce
-                )
+                ),
+                needed=True,
             )
         except NotThisTime:  # It answers; a claim left behind would hold up all others.
             with suppress(RedisError):
@@ -301,7 +301,7 @@ class Request:
             raise OverBudget
         return self._ask(command)
 
-    def _ask(self, command: Callable[[], T]) -> T:
+    def _ask(self, command: Callable[[], T], *, needed: bool = False) -> T:
         started, watch = time.monotonic(), Stopwatch()
 
         def has_time() -> bool:
@@ -309,7 +309,7 @@ class Request:
             return self._has_room(spent + self.limits.retry_seconds)
 
         try:
-            return self.shared.outage.ask(command, has_time)
+            return self.shared.outage.ask(command, has_time, needed=needed)
         finally:
             self._spent_seconds += watch.own_seconds
             self.cache_seconds += time.monotonic() - started
@@ -335,6 +335,7 @@ class Request:
             self.load_seconds += time.monotonic() - started
 
     def _claim(self, generation: str, token: str, *, replace: bool) -> Claim:
+        redis_budget.check(FILL_TRIPS)
         try:
             return self.ask(
                 lambda: self.shared.entries.claim(
@@ -362,7 +363,9 @@ class Request:
 
     def _release(self, generation: str, token: str) -> None:
         try:
-            self.ask(lambda: self.shared.entries.release(self.item.names, generation, token))
+            self._ask(
+                lambda: self.shared.entries.release(self.item.names, generation, token), needed=True
+            )
         except RedisError:
             return  # The lease ends it.
 

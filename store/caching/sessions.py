@@ -10,11 +10,13 @@ from typing import Any
 from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
+from store import redis_budget
 from store.caching import process_cache
 from store.caching.entry import new_token
 from store.caching.guarded import GuardedCache
 
 LEASE_SECONDS = 10  # Longer than a reader waits for the database.
+COPY_TRIPS = 3  # The lease, the copy, and one for what the request is about.
 # Not JSON, so that it counts as no session.
 LEASE = "leased "
 FILL = """
@@ -33,6 +35,7 @@ class SessionCache(GuardedCache):
         token = LEASE + new_token()
 
         def acquire() -> bool:
+            redis_budget.check(COPY_TRIPS)
             whole_key = self.make_key(key)
             return bool(self._redis().set(whole_key, token, nx=True, ex=LEASE_SECONDS))
 
@@ -56,7 +59,7 @@ class SessionCache(GuardedCache):
             if not process_cache.outage.lasts:
                 process_cache.outage.note_change(whole_key)
                 return process_cache.outage.ask(
-                    lambda: super(SessionCache, self).delete(key, *args, **kwargs)
+                    lambda: super(SessionCache, self).delete(key, *args, **kwargs), needed=True
                 )
         except RedisError as error:
             process_cache.outage.note_failure(error)
