@@ -12,6 +12,7 @@ RUN python -m venv /opt/venv \
     && /opt/venv/bin/python -m pip uninstall -q -y setuptools pip
 COPY manage.py ./
 COPY simple_django_redis simple_django_redis
+COPY freshcache freshcache
 COPY store store
 COPY pages pages
 # The key and the address are for this one command: nothing is signed, nothing is connected to.
@@ -26,6 +27,7 @@ WORKDIR /usr/src/app
 COPY --from=build /opt/venv /opt/venv
 COPY manage.py gunicorn.conf.py ./
 COPY simple_django_redis simple_django_redis
+COPY freshcache freshcache
 COPY store store
 COPY pages pages
 COPY --from=build /usr/src/app/static static

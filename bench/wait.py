@@ -1,7 +1,7 @@
 """Measure what an invalidation costs that WAITs until replicas have it (docs/scale/sentinel.md).
 
 It starts a Redis with two replicas of its own, all on this machine, and forgets a generation again and
-again, as `store.caching` does: by DEL alone, and with WAIT in the same round trip. The last row has both
+again, as the cache does: by DEL alone, and with WAIT in the same round trip. The last row has both
 replicas hang, as WAIT is sent for the moments when something is wrong.
 """
 

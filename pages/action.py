@@ -17,8 +17,8 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_POST
 from redis.exceptions import RedisError
 
+from freshcache.circuit_breaker import Unavailable
 from pages.page import AnyView, in_their_language
-from store.breaker import Unavailable
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_http_methods, require_safe
 from rest_framework.exceptions import ValidationError
 
+from freshcache.circuit_breaker import Unavailable
 from pages.page import View, page
 from pages.powers import powers_of
 from pages.templatetags.numbers import number
 from store import basket
 from store.api_exceptions import ServiceUnavailable
 from store.basket_lines import MAX_LINES, MAX_QUANTITY
-from store.breaker import Unavailable
 from store.serializers import QuantitySerializer
 from store.throttling import TooMany, client_network
 from store.write_throttle import count_write

@@ -8,10 +8,10 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext
 
+from freshcache.circuit_breaker import Unavailable
 from pages.action import wants_json
 from pages.page import page
 from store import errors
-from store.breaker import Unavailable
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:

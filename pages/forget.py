@@ -6,12 +6,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext
 from rest_framework.exceptions import ValidationError
 
+from freshcache import keys, maintenance
 from pages import outages, prices, stampede
 from pages.action import Done, Refused, action
 from pages.powers import demo_only, needs
 from pages.templatetags.numbers import number
-from store import keys
-from store.caching import housekeeping
 from store.locks import LockNotAcquired
 from store.models import Product
 
@@ -45,7 +44,7 @@ def price(request: HttpRequest) -> Done:
 @button
 @needs("handle_cache")
 def clear(_request: HttpRequest) -> Done:
-    count = sum(housekeeping.sweep("*", delete=True))
+    count = sum(maintenance.sweep("*", delete=True))
     text = ngettext(
         "The cache is empty: %(count)s cached list is gone.",
         "The cache is empty: %(count)s cached lists are gone.",
@@ -57,7 +56,7 @@ def clear(_request: HttpRequest) -> Done:
 @button
 @needs("handle_cache")
 def expire(_request: HttpRequest) -> Done:
-    if housekeeping.expire(keys.PRODUCT_LIST):
+    if maintenance.expire(keys.PRODUCT_LIST):
         return Done(gettext("The time of the cached list is up."))
     return Done(gettext("There was no cached list that could expire."))
 

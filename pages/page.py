@@ -17,8 +17,8 @@ from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import cache_control
 
+from freshcache.circuit_breaker import Unavailable
 from store.api_exceptions import ServiceUnavailable
-from store.breaker import Unavailable
 
 logger = logging.getLogger(__name__)
 View = Callable[..., HttpResponse]

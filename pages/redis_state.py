@@ -12,8 +12,8 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from store import keys, metric_totals, redis_budget, redis_survey
-from store.caching import picture
+from freshcache import inspect, keys
+from store import metric_totals, redis_budget, redis_survey
 from store.redis_survey import Family, Server
 
 SURVEY_SECONDS = 2.0
@@ -71,7 +71,7 @@ def _cache() -> State:
 def _entry() -> State | None:
     try:
         redis_budget.check()
-        found = picture.of_family(keys.PRODUCT_LIST)
+        found = inspect.of_family(keys.PRODUCT_LIST)
     except RedisError:
         return None
     return {**asdict(found), "is_served": found.is_served}

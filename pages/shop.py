@@ -17,13 +17,13 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
 
+from freshcache.circuit_breaker import Unavailable
+from freshcache.runtime import Outcome
 from pages.basket import pieces_in, quantities_of, try_to_put
 from pages.page import page
 from pages.powers import powers_of
 from store import catalogue, ranking
 from store.basket_lines import MAX_QUANTITY
-from store.breaker import Unavailable
-from store.caching import Outcome
 from store.catalogue import ProductList, ProductQuery
 from store.models import Product
 from store.product_rules import plain_digits

@@ -18,10 +18,10 @@ from django.db import connection, connections
 from django.http import HttpRequest
 from django.urls import reverse
 
+from freshcache.http.fast_path import ShortWay
 from simple_django_redis.handler import Handler
 from store import catalogue, locks
 from store.models import Product
-from store.short_way import ShortWay
 
 REQUESTS = 200
 # So many are worked on at a time, the others queue, as in front of gunicorn. With more threads they would

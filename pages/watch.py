@@ -10,11 +10,11 @@ from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
+from freshcache.circuit_breaker import Unavailable
 from pages.page import page
 from pages.powers import powers_of
 from simple_django_redis import demo_token
 from store import catalogue
-from store.breaker import Unavailable
 from store.catalogue import ProductList, ProductQuery, TooManyRows
 
 

@@ -7,7 +7,7 @@ is good for, and why some of the store needs a server of its own beside it.
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from store.server_urls import split
+from freshcache.redis.urls import split
 
 SCHEMES = ("redis+cluster", "rediss+cluster")
 
@@ -58,9 +58,9 @@ def use_cluster(caches: dict[str, dict[str, Any]], url: str) -> None:
     for cache in caches.values():
         if cache["LOCATION"] == url:
             cache["OPTIONS"] = cache["OPTIONS"] | {
-                "CONNECTION_FACTORY": "store.cluster.ClusterFactory"
+                "CONNECTION_FACTORY": "freshcache.redis.cluster.ClusterFactory"
             }
     caches["default"] |= {
-        "KEY_FUNCTION": "store.cluster.tagged_key",
-        "REVERSE_KEY_FUNCTION": "store.cluster.name_of",
+        "KEY_FUNCTION": "freshcache.redis.cluster.tagged_key",
+        "REVERSE_KEY_FUNCTION": "freshcache.redis.cluster.name_of",
     }

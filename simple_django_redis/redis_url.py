@@ -4,13 +4,13 @@ from urllib.parse import quote, urlencode, urlunsplit
 
 import redis
 
+from freshcache.redis import sentinel_connections
+from freshcache.redis.urls import host_and_port, split
 from simple_django_redis.redis_cluster import SCHEMES as CLUSTER_SCHEMES
 from simple_django_redis.redis_cluster import cluster_url, node_urls
-from store import primary_connections
-from store.server_urls import host_and_port, split
 
 ONE_SERVER = ("redis", "rediss", "unix")
-SCHEMES = (*ONE_SERVER, *primary_connections.SCHEMES)
+SCHEMES = (*ONE_SERVER, *sentinel_connections.SCHEMES)
 
 
 def redis_url(url: str, password: str, name: str = "REDIS_URL") -> str:
@@ -65,8 +65,8 @@ def _checked(url: str, password: str) -> str:
     if parts.scheme == "unix":
         if not parts.path:
             raise ValueError("unix:// needs the path of a socket")
-    elif primary_connections.is_of_sentinels(url):
-        options = primary_connections.parse(url)
+    elif sentinel_connections.is_of_sentinels(url):
+        options = sentinel_connections.parse(url)
         options.pop("connection_class")(**options)  # Checks what only TLS knows; opens nothing.
     else:
         host_and_port(parts.netloc)

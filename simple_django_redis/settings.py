@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import EnvError
 from marshmallow.validate import Length, Range, Regexp
 
+from freshcache.keys import ENTRY_FORMAT_VERSION
 from simple_django_redis import embedded, secret
 from simple_django_redis.environment import (
     LONGEST_SECONDS,
@@ -28,7 +29,7 @@ from simple_django_redis.private_database import PrivateDatabase
 from simple_django_redis.redis_cluster import node_urls, refuse_what_needs_one_server, use_cluster
 from simple_django_redis.redis_url import is_one_server, redis_url, with_options
 from simple_django_redis.replica_hosts import Host, replica_databases, replica_host
-from store.keys import ENTRY_FORMAT_VERSION, ORM_AGE_SECONDS
+from store.keys import ORM_AGE_SECONDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -313,7 +314,7 @@ REDIS_POOL: dict[str, Any] = {
     "protocol": 2,
     "driver_info": None,  # Two commands less for each new connection.
 }
-REDIS_OPTIONS: dict[str, Any] = {"CONNECTION_FACTORY": "store.connections.OnePool"}
+REDIS_OPTIONS: dict[str, Any] = {"CONNECTION_FACTORY": "freshcache.redis.pool.OnePool"}
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -321,21 +322,21 @@ CACHES: dict[str, dict[str, Any]] = {
         "KEY_PREFIX": PROJECT_NAME,
         "VERSION": ENTRY_FORMAT_VERSION,
         "TIMEOUT": CACHE_TTL,
-        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.JSONOrBytes"},
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.serializers.JSONOrBytes"},
     },
     "session": {
-        "BACKEND": "store.caching.sessions.SessionCache",
+        "BACKEND": "freshcache.sessions.SessionCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": f"{PROJECT_NAME}:session",
         "TIMEOUT": SESSION_COOKIE_AGE,
-        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.JSONOrNothing"},
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.serializers.JSONOrNothing"},
     },
     # What {% cache %} keeps, under the name where Django looks for it.
     "template_fragments": {
-        "BACKEND": "store.caching.guarded.GuardedCache",
+        "BACKEND": "freshcache.guarded.GuardedCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": f"{PROJECT_NAME}:fragment",
-        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "store.caching.serializers.TextOrNothing"},
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.serializers.TextOrNothing"},
     },
     # Not the cache's server: a count that is evicted lets in whom it should not. Errors are seen.
     "throttle": {

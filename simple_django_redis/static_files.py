@@ -10,7 +10,7 @@ from django.utils.http import parse_etags
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import Response, StaticFile
 
-from store import gzipping
+from freshcache.http import gzip as gzipping
 
 
 class ExactFile:

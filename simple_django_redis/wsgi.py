@@ -8,10 +8,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "simple_django_redis.settings")
 
 django.setup(set_prefix=False)
 
+from freshcache.http.fast_path import ShortWay
 from simple_django_redis.handler import Handler
 from simple_django_redis.slow_bodies import SlowBodies
 from store.abandoned_statements import limit_statements
-from store.short_way import ShortWay
 
 limit_statements()
 application = ShortWay(SlowBodies(Handler()))

@@ -21,7 +21,7 @@ from django.db import Error, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from store.database_errors import another_connection, is_of_connection
+from freshcache.database_errors import another_connection, is_of_connection
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0

@@ -2,7 +2,7 @@
 
 from rest_framework import exceptions, status
 
-from store.breaker import RETRY_SECONDS, Unavailable
+from freshcache.circuit_breaker import RETRY_SECONDS, Unavailable
 from store.throttling import TooMany
 
 

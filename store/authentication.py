@@ -3,8 +3,8 @@ from typing import Any
 from rest_framework.authentication import BasicAuthentication, SessionAuthentication
 from rest_framework.request import Request
 
+from freshcache.circuit_breaker import Unavailable
 from store.api_exceptions import as_api_exception
-from store.breaker import Unavailable
 from store.throttling import TooMany
 
 

@@ -14,8 +14,8 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
+from freshcache.circuit_breaker import Unavailable
 from store import basket_lines, keys, throttling
-from store.breaker import Unavailable
 from store.models import Product
 from store.throttling import TooMany
 

@@ -11,11 +11,12 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.db.models import Q, QuerySet
 
-from store import caching, database_errors, keys, replicas, warm_up, watched_connections
-from store.breaker import Breaker, Unavailable
-from store.caching import Fetched, Outcome
+from freshcache import database_errors, keys, runtime, watched_connections
+from freshcache.circuit_breaker import Breaker, Unavailable
+from freshcache.runtime import Fetched, Outcome
+from freshcache.table_watch import TableWatch
+from store import replicas, warm_up
 from store.models import Product
-from store.writes import TableWatch
 
 ORDERINGS = ("id", "name", "price", "date_modified")
 MAX_LIMIT = 1000
@@ -78,7 +79,7 @@ def products_changed() -> None:
     Django's own writes, raw SQL included, do this by themselves once they are committed. Call it
     after changing products in a way that Django does not see, such as another program's import.
     """
-    caching.forget(keys.PRODUCT_LIST)
+    runtime.forget(keys.PRODUCT_LIST)
     if settings.CACHE_WARM_ON_WRITE:
         with suppress(Unavailable):  # The next reader fills the list.
             warm_up.request()
@@ -145,7 +146,7 @@ def fetch(
         body = _load(load)
         return Fetched(body, Outcome.LOADED, load_seconds=time.perf_counter() - started)
     lifetimes = [seconds for seconds in (ttl_seconds, settings.CACHE_TTL) if seconds is not None]
-    return caching.fetch(
+    return runtime.fetch(
         keys.PRODUCT_LIST,
         lambda: _load(load),
         ttl_seconds=min(lifetimes, default=None),
@@ -161,7 +162,7 @@ def version() -> str | None:
     To be asked for before the products are, so that nothing older is kept under it. None: keep nothing,
     as Redis cannot tell or what this transaction sees may be older.
     """
-    return None if watched_connections.in_transaction() else caching.generation(keys.PRODUCT_LIST)
+    return None if watched_connections.in_transaction() else runtime.generation(keys.PRODUCT_LIST)
 
 
 def find_product(product_id: int, *, may_be_late: bool = False) -> Product:

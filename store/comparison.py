@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from store import catalogue, keys
-from store.caching import housekeeping
-from store.caching.entry import Entry
+from freshcache import keys, maintenance
+from freshcache.entry import Entry
+from store import catalogue
 from store.catalogue import ORDERINGS, ProductQuery, TooManyRows
 
 SETTLE_SECONDS = 0.5  # Longer than a writer takes from its commit to its invalidation.
@@ -36,7 +36,7 @@ def compare_cached_lists() -> tuple[int, list[Difference]]:
     does not count. Raises RedisError or breaker.Unavailable.
     """
     checked, suspects = 0, []
-    for names, entry in housekeeping.served(keys.PRODUCT_LIST):
+    for names, entry in maintenance.served(keys.PRODUCT_LIST):
         query = _query_of(entry)
         if query is None:
             continue
@@ -52,7 +52,7 @@ def compare_cached_lists() -> tuple[int, list[Difference]]:
     return checked, [
         _difference(entry.query, entry.body, stored)
         for names, entry, stored in suspects
-        if housekeeping.is_served(names, entry)
+        if maintenance.is_served(names, entry)
     ]
 
 

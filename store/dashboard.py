@@ -13,7 +13,7 @@ from django_rq.urls import urlpatterns as rq_urlpatterns
 from redis.exceptions import RedisError
 from rq.exceptions import NoSuchJobError
 
-from store.breaker import Unavailable
+from freshcache.circuit_breaker import Unavailable
 from store.content_security import INLINE_SCRIPTS
 
 View = Callable[..., HttpResponseBase]

@@ -10,14 +10,14 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from freshcache.circuit_breaker import Unavailable
+from freshcache.database_errors import describe
+from freshcache.sparing_log import Sparingly, kind_of
 from store.api_exceptions import ServiceUnavailable, as_api_exception
 from store.basket import BasketFull, NotThere
-from store.breaker import Unavailable
 from store.catalogue import TooManyRows
-from store.database_errors import describe
 from store.exports import NotFinished
 from store.job_status import NoSuchJob
-from store.sparing_log import Sparingly, kind_of
 from store.throttling import TooMany
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from freshcache.circuit_breaker import RETRY_SECONDS, Unavailable
+from freshcache.redis.errors import NotThisTime, describe
 from store import event_stream, redis_budget
-from store.breaker import RETRY_SECONDS, Unavailable
-from store.redis_errors import NotThisTime, describe
 
 logger = logging.getLogger(__name__)
 BULK = "bulk"  # Something has changed, nobody says what.

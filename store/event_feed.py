@@ -17,11 +17,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from freshcache.circuit_breaker import RETRY_SECONDS, Unavailable
+from freshcache.redis.errors import describe
+from freshcache.sparing_log import Sparingly, kind_of
 from store import event_stream, keys, metrics
-from store.breaker import RETRY_SECONDS, Unavailable
 from store.event_stream import RESET, Entry
-from store.redis_errors import describe
-from store.sparing_log import Sparingly, kind_of
 from store.throttling import TooMany
 
 logger = logging.getLogger(__name__)

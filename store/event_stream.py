@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 from redis.client import PubSub
 
+from freshcache.runtime import new_token
 from store import keys
-from store.caching import new_token
 from store.connections import listener_redis, queue_breaker, queue_redis
 
 RESET = "reset"  # What is known may be out of date: read everything again.

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from freshcache.table_watch import MOST_NOTES, TableWatch
 from store.event_announcer import BULK, announcer
-from store.writes import MOST_NOTES, TableWatch
 
 if TYPE_CHECKING:
     from store.models import Product

@@ -15,11 +15,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django_redis.cache import RedisCache
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from store import cluster, keys, redis_errors
-from store.caching import process_cache
+from freshcache.database_errors import describe
+from freshcache.redis import cluster, errors
+from freshcache.runtime import process_cache
+from freshcache.sparing_log import Sparingly, kind_of
+from store import keys
 from store.connections import queue_redis
-from store.database_errors import describe
-from store.sparing_log import Sparingly, kind_of
 
 logger = logging.getLogger(__name__)
 _complaints = Sparingly()
@@ -92,7 +93,7 @@ def queue_state() -> str:
         queue_redis().set(keys.write_check_key(), "1", ex=keys.WRITE_CHECK_SECONDS)
     except RedisError as error:
         if _complaints.allows(kind_of(error)):
-            said = redis_errors.describe(error, settings.QUEUE_REDIS_URL)
+            said = errors.describe(error, settings.QUEUE_REDIS_URL)
             logger.error("/readyz: Redis, for what is no cache: %s", said)  # noqa: TRY400  # One line.
         if isinstance(error, OutOfMemoryError):
             return "full"

@@ -14,10 +14,10 @@ from django.conf import settings
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
 
+from freshcache.circuit_breaker import Unavailable
+from freshcache.redis.errors import describe
 from store import keys
-from store.breaker import Unavailable
 from store.connections import queue_redis
-from store.redis_errors import describe
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.05  # How often who waits asks again.

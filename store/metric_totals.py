@@ -15,7 +15,7 @@ from typing import TypeVar
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from store.caching.fetched import Outcome
+from freshcache.result import Outcome
 
 T = TypeVar("T")
 STARTING_SECONDS = 0.1  # Longer than a worker takes from making its file to filling it.

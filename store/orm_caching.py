@@ -11,9 +11,9 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
+from freshcache.redis.pool import make_pool
+from freshcache.runtime import process_cache
 from store import catalogue, keys
-from store.caching import process_cache
-from store.connections import make_pool
 from store.models import Product
 
 OFF = "off"  # In the place of a generation: what has it in its key is neither read nor stored.

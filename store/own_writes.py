@@ -17,7 +17,8 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from store import caching, replicas
+from freshcache import runtime
+from store import replicas
 
 COOKIE = "has_written"
 HEADER = "HTTP_X_STORE_SEEN"
@@ -38,7 +39,7 @@ class OwnWritesMiddleware:
         is_read = request.method in READING_METHODS
         found = tokens(request.META)
         may_be_late = settings.MYSQL_REPLICA_HOST and is_read and not found
-        with caching.reading_after(found), replicas.late() if may_be_late else nullcontext():
+        with runtime.reading_after(found), replicas.late() if may_be_late else nullcontext():
             response = self.get_response(request)
         if (
             not is_read
@@ -63,7 +64,7 @@ def remember_write(response: HttpResponseBase) -> None:
     if lags := _lags():
         response.set_cookie(
             COOKIE,
-            caching.new_token(),
+            runtime.new_token(),
             max_age=math.ceil(max(lags)) + 1,  # Cookies know no fractions.
             httponly=True,
             samesite="Lax",

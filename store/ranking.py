@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from freshcache.circuit_breaker import Unavailable
 from store import replicas, view_counts
-from store.breaker import Unavailable
 from store.models import Product
 from store.view_counts import Viewing
 

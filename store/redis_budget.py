@@ -15,9 +15,9 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from store.process_clock import Stopwatch
-from store.redis_errors import NotThisTime
-from store.sparing_log import Sparingly
+from freshcache.process_clock import Stopwatch
+from freshcache.redis.errors import NotThisTime
+from freshcache.sparing_log import Sparingly
 
 logger = logging.getLogger(__name__)
 _complaints = Sparingly()

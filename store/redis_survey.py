@@ -13,9 +13,10 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
-from store import cluster, redis_budget
-from store.connections import make_pool
-from store.server_urls import split
+from freshcache.redis import cluster
+from freshcache.redis.pool import make_pool
+from freshcache.redis.urls import split
+from store import redis_budget
 
 T = TypeVar("T")
 CONNECT_SECONDS = 2.0
@@ -148,7 +149,7 @@ def family_of(key: str) -> str:
         return first
     if first != settings.PROJECT_NAME or not rest:
         return OTHERS
-    # In a cluster the family of what is cached is in braces; see `store.cluster.tagged_key`.
+    # In a cluster the family of what is cached is in braces; see `freshcache.redis.cluster.tagged_key`.
     return next((part.strip("{}") for part in rest if not part.isdecimal()), OTHERS)
 
 

@@ -8,7 +8,7 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 
-from store.caching import Fetched, Outcome
+from freshcache.runtime import Fetched, Outcome
 from store.catalogue import ProductList
 from store.content_security import INLINE_STYLES
 

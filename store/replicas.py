@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.db import Error
 
-from store import metrics, watched_connections
+from freshcache import watched_connections
+from store import metrics
 from store.replication import Replica
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from freshcache.circuit_breaker import Unavailable
 from store import keys, throttling
-from store.breaker import Unavailable
 from store.throttling import TooMany
 
 

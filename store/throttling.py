@@ -19,10 +19,10 @@ from django.core.cache import caches
 from redis import Redis
 from redis.exceptions import RedisError
 
+from freshcache.circuit_breaker import Breaker, Unavailable
+from freshcache.redis.errors import describe
+from freshcache.redis.pool import judge_at
 from store import redis_budget
-from store.breaker import Breaker, Unavailable
-from store.connections import judge_at
-from store.redis_errors import describe
 
 T = TypeVar("T")
 ALIAS = "throttle"

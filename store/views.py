@@ -15,18 +15,13 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ModelViewSet
 
-from store import (
-    basket,
-    catalogue,
-    http_caching,
-    keys,
-    ranking,
-    replicas,
-    schema,
-    server_sent_events,
-)
+from freshcache import keys
+from freshcache.http import headers as http_headers
+from freshcache.http.decorators import cached_response
+from freshcache.http.fast_path import SERVED, Served
+from freshcache.runtime import Outcome
+from store import basket, catalogue, ranking, replicas, schema, server_sent_events
 from store.authentication import SessionWithCsrf
-from store.caching import Outcome
 from store.event_feed import process_feed
 from store.models import Product
 from store.pagination import ProductPagination
@@ -40,9 +35,7 @@ from store.serializers import (
     QuantitySerializer,
     RecentSerializer,
 )
-from store.short_way import SERVED, Served
 from store.throttling import client_network
-from store.view_caching import cached_response
 from store.visitors import count_look, visitor_of
 
 
@@ -76,7 +69,7 @@ class CachedStoreView(PublicListView):
         created = products.fetched.outcome is Outcome.FILLED
         response = Response(products, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
         patch_vary_headers(response, ["Accept-Encoding"])  # Hits may be sent as gzip.
-        return http_caching.finish(request, response, products.fetched)
+        return http_headers.finish(request, response, products.fetched)
 
 
 class EventsView(APIView):

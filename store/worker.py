@@ -14,10 +14,10 @@ from rq.exceptions import ShutDownImminentException
 from rq.job import Job
 from rq.queue import Queue
 
+from freshcache.circuit_breaker import Unavailable
+from freshcache.runtime import process_cache
 from store import timetable
 from store.allowed_jobs import NotAllowed
-from store.breaker import Unavailable
-from store.caching import process_cache
 from store.event_announcer import announcer
 
 # A worker that waits for jobs looks up this often: is Redis there, is the timetable planned?

@@ -7,8 +7,8 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from freshcache.circuit_breaker import Unavailable
 from store import keys, throttling
-from store.breaker import Unavailable
 
 
 def count_write(request: Request | HttpRequest) -> None:

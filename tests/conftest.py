@@ -24,8 +24,8 @@ from mirakuru import TCPExecutor
 from playwright.sync_api import Browser
 from redis import Redis
 
+from freshcache.runtime import process_cache
 from store import catalogue, demo, keys, throttling
-from store.caching import process_cache
 from store.connections import queue_breaker
 from store.event_announcer import announcer
 from store.models import Product

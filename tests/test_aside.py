@@ -13,16 +13,15 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from store import keys
-from store.breaker import Unavailable
-from store.caching import request
-from store.caching.aside import Aside
-from store.caching.copies import Copies, Copy
-from store.caching.entry import Entry, new_token
-from store.caching.fetched import Item, Limits, Outcome
-from store.caching.outage import Outage
-from store.caching.redis_entries import RedisEntries
-from store.connections import NoConnectionFree, WaitingPool
+from freshcache import keys, lookup
+from freshcache.cache import Aside
+from freshcache.circuit_breaker import Unavailable
+from freshcache.entry import Entry, new_token
+from freshcache.local_cache import Copies, Copy
+from freshcache.outage import Outage
+from freshcache.redis.entries import RedisEntries
+from freshcache.redis.pool import NoConnectionFree, WaitingPool
+from freshcache.result import Item, Limits, Outcome
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.engines, pytest.mark.contract]
@@ -55,8 +54,10 @@ def process() -> Aside:
 @pytest.fixture(autouse=True)
 def no_outage_outlives_its_test(monkeypatch):
     """An outage lasts until a test ends it: no thread does so while the machine stalls."""
-    monkeypatch.setattr("store.caching.outage.RETRY_SECONDS", 60.0)
-    monkeypatch.setattr("store.process_clock.LATE_PART", 1.0)  # and nothing is late but by a test
+    monkeypatch.setattr("freshcache.outage.RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(
+        "freshcache.process_clock.LATE_PART", 1.0
+    )  # and nothing is late but by a test
     yield
     while processes:
         outage = processes.pop().outage
@@ -348,7 +349,7 @@ def test_waiting_does_not_spin(load, in_background, monkeypatch):
         clock[0] += seconds
 
     # Only what it sleeps takes time, whatever the machine does meanwhile.
-    monkeypatch.setattr(request, "process_clock", SimpleNamespace(now=lambda: clock[0]))
+    monkeypatch.setattr(lookup, "process_clock", SimpleNamespace(now=lambda: clock[0]))
     waiting = process()
     waiting.sleep = sleep
     gave_up = waiting.fetch(MAIN, lambda: b"own", limits(wait_seconds=0.2))
@@ -378,7 +379,7 @@ def test_one_request_refreshes_ahead_while_others_are_served(load, in_background
 def test_a_slow_fill_is_refreshed_in_good_time_but_no_entry_for_most_of_its_life():
     def is_due(fill_seconds: float, left_seconds: int) -> bool:
         entry = Entry("0" * 32, "", "", fill_seconds, 1_000_000, b"")
-        return request._is_due(entry, left_seconds * 1000, 1000)
+        return lookup._is_due(entry, left_seconds * 1000, 1000)
 
     assert [is_due(0.1, left) for left in (99, 101)] == [True, False]
     assert [is_due(100, left) for left in (199, 201)] == [True, False]
@@ -795,7 +796,7 @@ def test_a_redis_that_takes_no_writes_forgets_all_the_same_and_is_left_alone(loa
 
 
 def test_what_was_made_under_another_primary_does_not_count(load, monkeypatch):
-    epoch = "store.caching.generations.primary_epoch"
+    epoch = "freshcache.redis.generations.primary_epoch"
     monkeypatch.setattr(epoch, lambda url: "aaaaaaaa")
     process().fetch(MAIN, load, LIMITS)
     assert process().fetch(MAIN, never, LIMITS).outcome is Outcome.HIT

@@ -8,13 +8,13 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from store import caching
-from store.caching.aside import Aside
-from store.caching.copies import Copies
-from store.caching.fetched import Outcome
-from store.caching.outage import Outage
-from store.caching.redis_entries import RedisEntries
-from store.redis_errors import NotThisTime
+from freshcache import runtime
+from freshcache.cache import Aside
+from freshcache.local_cache import Copies
+from freshcache.outage import Outage
+from freshcache.redis.entries import RedisEntries
+from freshcache.redis.errors import NotThisTime
+from freshcache.result import Outcome
 from tests.test_aside import LIMITS, MAIN, item, key, never, process
 from tests.test_aside import in_background as in_background
 from tests.test_aside import load as load
@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.engines, pytest.mark.contract]
 @pytest.fixture
 def keeping(monkeypatch) -> Iterator[Aside]:
     """A process that keeps copies, and asks ten times a second whether it has heard all."""
-    monkeypatch.setattr("store.caching.announcements.PINGS_IN_A_LAG", NOT_THE_POINT_SECONDS * 10)
+    monkeypatch.setattr(
+        "freshcache.invalidation_listener.PINGS_IN_A_LAG", NOT_THE_POINT_SECONDS * 10
+    )
     entries = RedisEntries()
     copies = Copies(
         entries.own_connection, entries.prefixes, NOT_THE_POINT_SECONDS, max_bytes=1_000_000
@@ -146,10 +148,10 @@ def test_a_reader_beside_a_write_of_its_process_keeps_nothing_old(tracking, load
 def test_a_copy_is_not_served_in_an_outage(tracking, load, monkeypatch):
     process().fetch(MAIN, load, LIMITS)
     keep(tracking, never)
-    monkeypatch.setattr(caching, "process_cache", tracking)
-    assert caching.find_copy("product", "").entry.body == b"1"
+    monkeypatch.setattr(runtime, "process_cache", tracking)
+    assert runtime.find_copy("product", "").entry.body == b"1"
     tracking.outage.begin(RedisError("down"))
-    assert caching.find_copy("product", "") is None
+    assert runtime.find_copy("product", "") is None
     assert tracking.fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
 
 

@@ -10,11 +10,11 @@ from django.conf import settings
 from mirakuru import TCPExecutor
 from redis import Redis
 
-from store import keys
-from store.caching.aside import Aside
-from store.caching.fetched import Fetched, Item, Limits, Outcome
-from store.caching.outage import Outage
-from store.caching.redis_entries import RedisEntries
+from freshcache import keys
+from freshcache.cache import Aside
+from freshcache.outage import Outage
+from freshcache.redis.entries import RedisEntries
+from freshcache.result import Fetched, Item, Limits, Outcome
 from tests.line import Line
 from tests.servers import free_port, start_redis
 from tests.waiting import wait_for
@@ -58,8 +58,8 @@ def line(server: TCPExecutor, settings: Any) -> Iterator[Line]:
 @pytest.fixture
 def cache(line: Line, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Aside:
     """One process, whose outages end when a test has them end, with an entry in Redis."""
-    monkeypatch.setattr("store.caching.outage.RETRY_SECONDS", 60.0)
-    monkeypatch.setattr("store.process_clock.LATE_PART", 1.0)
+    monkeypatch.setattr("freshcache.outage.RETRY_SECONDS", 60.0)
+    monkeypatch.setattr("freshcache.process_clock.LATE_PART", 1.0)
     entries, families = RedisEntries(), ["product"]
     outage = Outage(
         lambda: entries.forget("product"),

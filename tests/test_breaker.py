@@ -13,8 +13,9 @@ from django.conf import settings
 from django.db import DatabaseError, OperationalError, connection, connections, transaction
 from redis import Redis
 
-from store import abandoned_statements, catalogue, database_errors, throttling
-from store.breaker import Breaker, Unavailable, Verdict
+from freshcache import database_errors
+from freshcache.circuit_breaker import Breaker, Unavailable, Verdict
+from store import abandoned_statements, catalogue, throttling
 from store.catalogue import ALL_PRODUCTS
 from store.connections import ask_queue_redis, queue_breaker
 from store.models import Product

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from store import caching
+from freshcache import runtime
 from store.models import Product
 from tests.test_short_way import Site
 
@@ -61,7 +61,7 @@ def test_the_uncached_list_and_readiness_need_no_redis(client, books, settings, 
 def test_no_copies_are_kept_where_no_changes_are_announced(books, settings, monkeypatch, backend):
     settings.LOCAL_CACHE = True
     settings.CACHES = {**settings.CACHES, "default": {"BACKEND": backend}}
-    monkeypatch.setattr(caching.process_cache, "copies", caching._copies())
+    monkeypatch.setattr(runtime.process_cache, "copies", runtime._copies())
     settings.ALLOWED_HOSTS = ["testserver"]
     site = Site()
     before = set(threading.enumerate())

@@ -19,9 +19,10 @@ from django.http import QueryDict
 from django.test import Client
 from redis import Redis
 
-from store import caching, catalogue, keys
-from store.breaker import Unavailable
-from store.caching.entry import GENERATION_CHARACTERS, Entry
+from freshcache import keys, runtime
+from freshcache.circuit_breaker import Unavailable
+from freshcache.entry import GENERATION_CHARACTERS, Entry
+from store import catalogue
 from store.catalogue import ProductQuery
 from store.models import Product
 from store.serializers import ProductQuerySerializer
@@ -63,7 +64,7 @@ def test_endless_query_strings_leave_a_bounded_number_of_short_keys(redis, setti
     settings.CACHE_MAX_VARIANTS = QUERY_STRINGS // 10
     for number in range(QUERY_STRINGS):
         query = ProductQuerySerializer.parse(QueryDict(query_string(number))).normalised()
-        caching.fetch(keys.PRODUCT_LIST, lambda: b"[]", ttl_seconds=600, query=query)
+        runtime.fetch(keys.PRODUCT_LIST, lambda: b"[]", ttl_seconds=600, query=query)
     found = keys_of(redis, settings.PROJECT_NAME)
     assert 0.9 * settings.CACHE_MAX_VARIANTS < len(found) <= settings.CACHE_MAX_VARIANTS
     prefix = len(f"{settings.PROJECT_NAME}:1:")

@@ -13,9 +13,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from redis import Redis
 
+from freshcache.entry import Entry
+from freshcache.runtime import etag_of
 from store import comparison
-from store.caching import etag_of
-from store.caching.entry import Entry
 from store.models import Product
 from tests import preloaded
 from tests.servers import free_port

@@ -15,8 +15,8 @@ from mirakuru import TCPExecutor
 from redis import Redis
 from redis.connection import Connection
 
-from store.caching.copies import Copies, Copy, NoCopies
-from store.caching.entry import Entry
+from freshcache.entry import Entry
+from freshcache.local_cache import Copies, Copy, NoCopies
 from store.models import Product
 from tests.line import Line
 from tests.servers import PATIENT_BUDGET_SECONDS, free_port, redis_binary, start_redis
@@ -346,7 +346,7 @@ def test_all_is_known_from_before_a_ping_was_sent_not_until_it_is_answered(make,
 
 
 def test_a_process_that_serves_nothing_tracks_nothing(make, redis, monkeypatch):
-    monkeypatch.setattr("store.caching.announcements.IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("freshcache.invalidation_listener.IDLE_SECONDS", 0.2)
     copies = make(lag=2.0, client_name="idle")  # It looks once in each quarter of that.
     track(copies)
     keep(copies)

@@ -457,7 +457,12 @@ def test_the_image_holds_only_what_the_dockerfile_names():
         for source in rest.split()[:-1]
     }
     files = {"requirements.lock", "manage.py", "gunicorn.conf.py", "docs/bench/results.json"}
-    assert sources == files | {"bin/install"} | {"simple_django_redis", "store", "pages"}
+    assert sources == files | {"bin/install"} | {
+        "simple_django_redis",
+        "freshcache",
+        "store",
+        "pages",
+    }
     assert "ADD" not in {name for name, _ in instructions}
 
 

@@ -14,8 +14,8 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
+from freshcache.circuit_breaker import Unavailable
 from store import event_announcer, events, keys
-from store.breaker import Unavailable
 from store.event_announcer import Announcer, announcer
 from store.events import MOST_IN_A_TRANSACTION
 from store.models import Product

@@ -2,7 +2,7 @@
 
 import pytest
 
-from store.caching.flights import Flight, Flights
+from freshcache.singleflight import Flight, Flights
 
 
 def test_one_boards_a_flight_that_the_others_ride_until_it_has_ended():

@@ -12,8 +12,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import APIResponse, Browser, Locator, Page, Route, expect
 
+from freshcache.circuit_breaker import RETRY_SECONDS
 from pages import outages
-from store.breaker import RETRY_SECONDS
 from tests import browser, preloaded
 from tests.processes import StoreProcess, clean_environment
 from tests.visitors import ask_at_once, is_hit, press

@@ -8,10 +8,10 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connection, transaction
 
+from freshcache.table_watch import TableWatch
 from store import catalogue
 from store.catalogue import ProductQuery
 from store.models import Product
-from store.writes import TableWatch
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -138,7 +138,7 @@ def test_a_transaction_that_wrote_reads_its_own_writes(books):
 @pytest.mark.smoke
 def test_a_transaction_that_writes_many_rows_forgets_once(books, monkeypatch):
     forgotten = []
-    monkeypatch.setattr("store.caching.forget", forgotten.append)
+    monkeypatch.setattr("freshcache.runtime.forget", forgotten.append)
     with transaction.atomic():
         for _ in range(3):
             Product.objects.bulk_create([Product(name="one of many") for _ in range(100)])
@@ -247,7 +247,7 @@ def test_connections_that_are_there_and_new_ones_are_watched(books):
 
 def test_a_connection_that_opens_again_is_watched_once(books, monkeypatch):
     forgotten = []
-    monkeypatch.setattr("store.caching.forget", forgotten.append)
+    monkeypatch.setattr("freshcache.runtime.forget", forgotten.append)
     connection.close()
     Product.objects.update(price=36)
     assert forgotten == ["product"]
@@ -271,7 +271,7 @@ def test_a_statement_whose_answer_is_lost_is_seen(client, books):
 
 def test_a_commit_by_a_statement_is_seen_even_if_its_answer_is_lost(books, monkeypatch):
     forgotten = []
-    monkeypatch.setattr("store.caching.forget", forgotten.append)
+    monkeypatch.setattr("freshcache.runtime.forget", forgotten.append)
     with pytest.raises(OperationalError), transaction.atomic():
         Product.objects.update(price=32)
         with connection.execute_wrapper(lose_the_answer), connection.cursor() as cursor:

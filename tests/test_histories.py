@@ -12,14 +12,13 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from store import keys
-from store.caching import flights
-from store.caching.aside import Aside
-from store.caching.entry import Entry
-from store.caching.fetched import Item, Limits
-from store.caching.outage import Outage
-from store.caching.redis_entries import Claim, RedisEntries, Seen
-from store.keys import EntryKeys
+from freshcache import keys, singleflight
+from freshcache.cache import Aside
+from freshcache.entry import Entry
+from freshcache.keys import EntryKeys
+from freshcache.outage import Outage
+from freshcache.redis.entries import Claim, RedisEntries, Seen
+from freshcache.result import Item, Limits
 from tests import depth
 from tests.servers import free_port, start_redis
 
@@ -200,7 +199,7 @@ def stepped_flights(monkeypatch):
     """Whoever waits for a flight lets the others have their turns."""
     turns_of_flight: list[Turns] = []
 
-    def wait(flight: flights.Flight, seconds: float | None) -> bool:
+    def wait(flight: singleflight.Flight, seconds: float | None) -> bool:
         while not flight._landed.is_set() and (seconds is None or seconds > 0):
             turns_of_flight[-1].step()
         return flight._landed.is_set()
@@ -212,7 +211,7 @@ def stepped_flights(monkeypatch):
         turns_of_flight.append(turns)
 
     monkeypatch.setattr(Turns, "__init__", remember)
-    monkeypatch.setattr(flights.Flight, "wait", wait)
+    monkeypatch.setattr(singleflight.Flight, "wait", wait)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

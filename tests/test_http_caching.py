@@ -11,8 +11,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from freshcache.runtime import process_cache
 from store import catalogue
-from store.caching import process_cache
 from store.models import Product
 from tests.processes import StoreProcess
 from tests.servers import free_port

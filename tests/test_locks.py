@@ -14,8 +14,8 @@ import pytest
 from django.conf import settings
 from redis import Redis
 
+from freshcache.circuit_breaker import Unavailable
 from store import locks
-from store.breaker import Unavailable
 from store.keys import lock_key
 from store.locks import LockLost, LockNotAcquired
 from tests.preloaded import ROOT

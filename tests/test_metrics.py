@@ -18,10 +18,11 @@ from django.test import Client, RequestFactory
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from freshcache import keys
+from freshcache.runtime import Outcome
 from simple_django_redis import metric_files
 from simple_django_redis.middleware import TrustedProxyMiddleware
-from store import keys, metric_totals
-from store.caching import Outcome
+from store import metric_totals
 from store.models import Product
 from tests.processes import StoreProcess
 from tests.servers import free_port

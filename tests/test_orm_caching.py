@@ -13,8 +13,8 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
+from freshcache.runtime import process_cache
 from store import orm_caching
-from store.caching import process_cache
 from store.models import Product
 from tests.line import Line
 from tests.preloaded import ROOT

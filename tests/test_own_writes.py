@@ -14,9 +14,10 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from bench.own_writes import old_after_events, old_after_own_writes
-from store import caching, catalogue, keys, own_writes
-from store.caching import process_cache
-from store.caching.copies import MOST_TOKENS
+from freshcache import keys, runtime
+from freshcache.local_cache import MOST_TOKENS
+from freshcache.runtime import process_cache
+from store import catalogue, own_writes
 from store.models import Product, Transfer
 from store.own_writes import COOKIE, OwnWritesMiddleware
 from tests.test_copies import copy, keep, track
@@ -208,14 +209,14 @@ def test_the_answer_to_a_write_brings_a_token_that_outlives_the_lag_of_copies(
 def test_the_token_is_made_once_redis_knows_of_the_write(settings, books, redis):
     settings.LOCAL_CACHE = True
     catalogue.list_products_cached(catalogue.ALL_PRODUCTS)
-    generation = caching.generation(keys.PRODUCT_LIST)
+    generation = runtime.generation(keys.PRODUCT_LIST)
 
     def write(_: object) -> HttpResponse:
         books[0].save()
         return HttpResponse()
 
     assert COOKIE in answer_to("PUT", write).cookies
-    assert caching.generation(keys.PRODUCT_LIST) != generation
+    assert runtime.generation(keys.PRODUCT_LIST) != generation
 
 
 def test_where_nothing_lags_there_is_no_cookie(settings, client):

@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from redis import Redis
 
-from store.caching.entry import GENERATION_CHARACTERS, Entry
+from freshcache.entry import GENERATION_CHARACTERS, Entry
 from store.models import Product
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]

@@ -20,15 +20,15 @@ from prometheus_client import REGISTRY
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from store import keys
-from store.breaker import Verdict
-from store.caching.aside import Aside
-from store.caching.fetched import Item, Limits, Outcome
-from store.caching.leases import Leases
-from store.caching.outage import Outage, TooSlow
-from store.caching.redis_entries import Claim, RedisEntries
-from store.connections import judge_at
-from store.process_clock import ProcessClock, Stopwatch, process_clock, retry_while_late
+from freshcache import keys
+from freshcache.cache import Aside
+from freshcache.circuit_breaker import Verdict
+from freshcache.leases import Leases
+from freshcache.outage import Outage, TooSlow
+from freshcache.process_clock import ProcessClock, Stopwatch, process_clock, retry_while_late
+from freshcache.redis.entries import Claim, RedisEntries
+from freshcache.redis.pool import judge_at
+from freshcache.result import Item, Limits, Outcome
 from tests import preloaded
 from tests.relay import Relay
 from tests.servers import free_port, start_redis
@@ -40,7 +40,7 @@ LIMITS = Limits(2, 5, budget_seconds=0.5, command_seconds=0.2, retry_seconds=0.2
 PATIENT = Limits(60, 60, budget_seconds=60, command_seconds=0.1)
 STOPPED = """
 import time
-from store.process_clock import Stopwatch
+from freshcache.process_clock import Stopwatch
 watch, began = Stopwatch(), time.monotonic()
 print("ready", flush=True)
 while time.monotonic() - began < 0.5:
@@ -86,7 +86,7 @@ def test_a_process_that_was_stopped_was_late(tmp_path: Path):
 
 
 def test_a_clock_that_nobody_asks_ends_its_thread_and_begins_again(monkeypatch):
-    monkeypatch.setattr("store.process_clock.IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("freshcache.process_clock.IDLE_SECONDS", 0.0)
     clock = ProcessClock()
     before = clock.now()
     wait_for(lambda: not clock._thread.is_running)
@@ -205,7 +205,9 @@ def hold_up_before(cache: Aside, *commands: str) -> None:
 
 
 def test_a_budget_is_not_spent_by_this_process_own_lateness(cache, monkeypatch):
-    monkeypatch.setattr("store.process_clock.LATE_PART", 1.0)  # Its length alone is what counts.
+    monkeypatch.setattr(
+        "freshcache.process_clock.LATE_PART", 1.0
+    )  # Its length alone is what counts.
     cache.forget("product")
     hold_up_before(cache, "read", "claim")
     assert cache.fetch(ITEM, lambda: b"new", LIMITS).outcome is Outcome.FILLED
@@ -238,8 +240,8 @@ def test_who_leads_and_is_over_budget_reads_for_all_who_wait(cache):
 
 
 def test_a_filler_that_is_late_keeps_its_claim_for_so_much_longer(cache, monkeypatch):
-    monkeypatch.setattr("store.caching.leases.LOOKS_IN_A_LEASE", 300)
-    monkeypatch.setattr("store.caching.leases.LATE_PART", 0.005)
+    monkeypatch.setattr("freshcache.leases.LOOKS_IN_A_LEASE", 300)
+    monkeypatch.setattr("freshcache.leases.LATE_PART", 0.005)
     extended: list[float] = []
     extend = cache.entries.extend
 
@@ -260,7 +262,7 @@ def test_a_filler_that_is_late_keeps_its_claim_for_so_much_longer(cache, monkeyp
 
 
 def test_a_filler_that_hangs_does_not_keep_its_claim(monkeypatch):
-    monkeypatch.setattr("store.caching.leases.LATE_PART", 2.0)  # Nobody was late for so long.
+    monkeypatch.setattr("freshcache.leases.LATE_PART", 2.0)  # Nobody was late for so long.
     extended: list[float] = []
     with Leases().hold("token", 0.2, extended.append):
         time.sleep(0.3)
@@ -301,7 +303,7 @@ def test_a_call_that_this_process_is_late_for_again_and_again_is_given_up():
 
 
 def test_a_call_that_fails_in_good_time_is_not_repeated(monkeypatch):
-    monkeypatch.setattr("store.process_clock.LATE_PART", 1.0)
+    monkeypatch.setattr("freshcache.process_clock.LATE_PART", 1.0)
     tries = []
 
     def fail() -> None:

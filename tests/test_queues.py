@@ -15,10 +15,10 @@ from rq import Worker
 from rq.job import JobStatus
 from rq.registry import ScheduledJobRegistry
 
+from freshcache.circuit_breaker import Unavailable
+from freshcache.runtime import process_cache
 from store import jobs, keys, queues, timetable
 from store.allowed_jobs import ALLOWED
-from store.breaker import Unavailable
-from store.caching import process_cache
 from store.worker import StoreWorker
 from tests.servers import start_redis
 from tests.waiting import wait_for

@@ -12,7 +12,7 @@ import pytest
 from django.test import Client
 from playwright.sync_api import Locator, Page, expect
 
-from store.breaker import RETRY_SECONDS
+from freshcache.circuit_breaker import RETRY_SECONDS
 from tests import preloaded
 from tests.browser import PATIENCE, SLOW_MS
 from tests.processes import StoreProcess, clean_environment

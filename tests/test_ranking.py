@@ -19,6 +19,7 @@ from django.db import connection
 from django.test import Client
 from redis import Redis
 
+from freshcache import keys as cache_keys
 from store import keys, ranking, view_counts
 from store.connections import queue_breaker
 from store.models import Product
@@ -43,7 +44,7 @@ def look(client: Client, product: Product, **kwargs) -> None:
 
 
 def popular(client: Client, query: str = "") -> list[tuple[str, int]]:
-    caches["default"].delete(keys.generation_key("product"), version=keys.UNVERSIONED)
+    caches["default"].delete(cache_keys.generation_key("product"), version=cache_keys.UNVERSIONED)
     answer = client.get(POPULAR + query).json()
     assert answer["available"] is True
     return [(one["product"]["name"], one["views"]) for one in answer["results"]]

@@ -12,9 +12,10 @@ from django.core.cache import caches
 from django.test import Client
 from redis import Redis
 
+from freshcache import keys as cache_keys
+from freshcache.keys import UNVERSIONED
+from freshcache.runtime import process_cache
 from store import keys, locks, queues, warm_up
-from store.caching import process_cache
-from store.keys import UNVERSIONED
 from store.redis_survey import family_of
 from tests.preloaded import ROOT
 from tests.waiting import wait_for
@@ -32,16 +33,16 @@ def cached(*names: str) -> list[str]:
 # What each function of keys.py makes; a new one has to be added here and to the table.
 MADE = {
     "entry_keys": lambda: [
-        *cached(*astuple(keys.entry_keys("product"))[:3]),
-        *cached(*astuple(keys.entry_keys("product", "a query"))[:3]),
+        *cached(*astuple(cache_keys.entry_keys("product"))[:3]),
+        *cached(*astuple(cache_keys.entry_keys("product", "a query"))[:3]),
     ],
     "generation_key": lambda: [
-        str(caches["default"].make_key(keys.generation_key(family), UNVERSIONED))
-        for family in keys.FAMILIES
+        str(caches["default"].make_key(cache_keys.generation_key(family), UNVERSIONED))
+        for family in cache_keys.FAMILIES
     ],
     "probe_key": lambda: [
-        str(caches["default"].make_key(keys.probe_key(family), UNVERSIONED))
-        for family in keys.FAMILIES
+        str(caches["default"].make_key(cache_keys.probe_key(family), UNVERSIONED))
+        for family in cache_keys.FAMILIES
     ],
     "orm_prefix": lambda: [
         f"{keys.orm_prefix('0f3c')}{name}"
@@ -118,7 +119,7 @@ def test_the_report_finds_the_family_of_every_key(function):
 
 
 def test_every_family_of_cached_entries_is_in_the_table():
-    for family in keys.FAMILIES:
+    for family in cache_keys.FAMILIES:
         assert rows_of(cached(family)[0])
 
 

@@ -14,8 +14,8 @@ from mirakuru import TCPExecutor
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from store.caching.outage import Outage
-from store.keys import ENTRY_FORMAT_VERSION, UNVERSIONED
+from freshcache.keys import ENTRY_FORMAT_VERSION, UNVERSIONED
+from freshcache.outage import Outage
 from tests import preloaded
 from tests.line import Line
 from tests.processes import StoreProcess
@@ -456,7 +456,9 @@ def assert_one_line_a_change(store) -> None:
     wait_for(lambda: len(lines(store, "used again")) == len(lines(store, "left alone")))
     left = [re.findall(r"\[(\d+)\]", line)[0] for line in lines(store, "left alone")]
     assert 1 <= len(left) == len(set(left)) <= WORKERS
-    of_the_cache = [line for line in complaints(store.log) if " store.caching." in line]
+    of_the_cache = [line for line in complaints(store.log) if " freshcache.outage " in line]
     assert len(of_the_cache) == 2 * len(left), complaints(store.log)
-    others = re.findall(r".* store\.(?:breaker|event_announcer) .*", store.log.read_text())
+    others = re.findall(
+        r".* (?:freshcache\.circuit_breaker|store\.event_announcer) .*", store.log.read_text()
+    )
     assert len(others) <= 2 * WORKERS, others

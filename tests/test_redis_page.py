@@ -12,10 +12,11 @@ from django.utils import translation
 from playwright.sync_api import Page, expect
 from redis import Redis
 
+from freshcache import inspect
+from freshcache import keys as cache_keys
 from pages import families, redis_state
 from pages.templatetags import numbers
 from store import keys, redis_survey
-from store.caching import picture
 from store.redis_survey import ALL, CACHE, OTHERS, QUEUE, family_of
 from tests import browser
 from tests.processes import StoreProcess
@@ -265,9 +266,9 @@ def test_of_a_large_redis_a_part_is_looked_at_and_numbers_are_estimated(own_redi
 @with_database
 def test_a_write_leaves_an_entry_that_is_not_served_any_more(client, books):
     client.get("/store/cached/")
-    before = picture.of_family(keys.PRODUCT_LIST)
+    before = inspect.of_family(cache_keys.PRODUCT_LIST)
     books[0].save()
-    after = picture.of_family(keys.PRODUCT_LIST)
+    after = inspect.of_family(cache_keys.PRODUCT_LIST)
     assert (before.is_served, after.is_served) == (True, False)
     assert after.generation is None
     assert (after.own_generation, after.size_bytes) == (before.own_generation, before.size_bytes)
@@ -276,7 +277,7 @@ def test_a_write_leaves_an_entry_that_is_not_served_any_more(client, books):
 @engines
 def test_what_is_no_entry_is_shown_as_it_is_and_not_as_served():
     caches["default"].client.get_client().set(f"{prefix()}:1:product", b"\xff garbage")
-    found = picture.of_family(keys.PRODUCT_LIST)
+    found = inspect.of_family(cache_keys.PRODUCT_LIST)
     assert (found.is_served, found.own_generation, found.body_start) == (False, "", "")
 
 

@@ -12,10 +12,10 @@ from mirakuru import TCPExecutor
 from redis import Redis
 from redis.connection import Connection
 
-from store.caching import process_cache
-from store.caching.copies import BRIDGED_PART, Copies, Copy
-from store.caching.entry import Entry
-from store.caching.refills import MOST_THREADS, Refills
+from freshcache.background_refresh import MOST_THREADS, Refills
+from freshcache.entry import Entry
+from freshcache.local_cache import BRIDGED_PART, Copies, Copy
+from freshcache.runtime import process_cache
 from store.models import Product
 from tests.processes import Answer
 from tests.servers import free_port, start_redis
@@ -181,7 +181,7 @@ def are_idle(refills: Refills) -> bool:
 
 
 def test_refills_share_a_few_threads_that_end_when_there_are_none(monkeypatch):
-    monkeypatch.setattr("store.caching.refills.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("freshcache.background_refresh.IDLE_SECONDS", 0.05)
     refills = Refills()
     for _ in range(2):
         together = threading.Barrier(MOST_THREADS)

@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from store.caching import process_cache
+from freshcache.runtime import process_cache
 from store.session_backend import SessionStore
 from tests.servers import free_port
 from tests.waiting import wait_for

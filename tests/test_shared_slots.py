@@ -10,10 +10,9 @@ from collections.abc import Iterator
 import pytest
 from django.core.cache import caches
 
-from store import keys
-from store.breaker import Unavailable
-from store.caching import housekeeping
-from store.caching.fetched import Item, Outcome
+from freshcache import keys, maintenance
+from freshcache.circuit_breaker import Unavailable
+from freshcache.result import Item, Outcome
 from tests.test_aside import LIMITS, item, key, never, process
 from tests.test_aside import in_background as in_background
 from tests.test_aside import load as load
@@ -51,7 +50,7 @@ def is_hit(one: Item) -> bool:
 
 def places() -> dict[str, str]:
     """Return what is served where."""
-    served = housekeeping.served("product")
+    served = maintenance.served("product")
     return {names.entry: entry.query for names, entry in served}
 
 

@@ -20,11 +20,14 @@ import requests
 from django.test import RequestFactory
 from redis.exceptions import RedisError
 
+from freshcache import runtime
+from freshcache.http import fast_path
+from freshcache.http import gzip as gzipping
+from freshcache.http.fast_path import ShortWay
+from freshcache.runtime import process_cache
 from simple_django_redis.handler import Handler
-from store import caching, catalogue, gzipping, short_way
-from store.caching import process_cache
+from store import catalogue
 from store.models import Product
-from store.short_way import ShortWay
 from tests.processes import StoreProcess
 from tests.waiting import wait_for
 
@@ -93,7 +96,7 @@ def copies(settings, monkeypatch) -> None:
     """This process keeps copies, as processes do by default."""
     settings.LOCAL_CACHE = True
     settings.LOCAL_CACHE_MAX_LAG = 5  # A machine that stalls must not end the serving of copies.
-    monkeypatch.setattr(process_cache, "copies", caching._copies())
+    monkeypatch.setattr(process_cache, "copies", runtime._copies())
 
 
 @pytest.fixture
@@ -349,7 +352,7 @@ def test_what_common_clients_and_proxies_send_keeps_nobody_from_the_short_way(si
 )
 def test_an_answer_that_is_no_plain_list_is_never_replayed(site, status, header):
     def answer(environ: dict[str, Any], start_response) -> list[bytes]:
-        environ[short_way.SERVED] = short_way.Served("product", "")
+        environ[fast_path.SERVED] = fast_path.Served("product", "")
         headers = {"Content-Type": "application/json"} | dict([header])
         start_response(status, list(headers.items()))
         return [b"this answer"]
@@ -422,7 +425,7 @@ def test_who_fills_the_entry_has_a_copy_of_it_at_once(site):
 
 @pytest.mark.parametrize("headers", [{}, {"HTTP_ACCEPT_ENCODING": "gzip"}], ids=str)
 def test_a_long_body_is_sent_as_it_is_kept_instead_of_copied(site, monkeypatch, headers):
-    monkeypatch.setattr(short_way, "LONG_BYTES", 100)
+    monkeypatch.setattr(fast_path, "LONG_BYTES", 100)
     site.prepare(**headers)
     kept = process_cache.copies.find("product", "")
     wanted = site.short._deflated[kept] if headers else kept.entry.body
@@ -457,7 +460,7 @@ def test_hits_are_counted_on_both_ways(site, client):
 
 
 def test_made_up_queries_leave_a_bounded_number_of_kinds(site, monkeypatch):
-    monkeypatch.setattr(short_way, "MAX_KINDS", 10)
+    monkeypatch.setattr(fast_path, "MAX_KINDS", 10)
     for number in range(35):
         site.prepare(f"{PATH}?made-up={number}")
     assert len(site.short._kinds) <= 10

@@ -253,7 +253,7 @@ def test_without_redis_signing_in_is_503_and_who_is_signed_in_goes_on(open_store
         assert "try again" in refused[1].json["detail"]
     assert store.get("/admin/", cookies(signed_in)).status == 200
     assert store.get("/store/cached/").status in {200, 201}
-    (error,) = [line for line in complaints(store.log) if "store.breaker" in line]
+    (error,) = [line for line in complaints(store.log) if "freshcache.circuit_breaker" in line]
     assert "Redis, for the throttles, is down" in error
     assert "s3cret" not in store.log.read_text()
 

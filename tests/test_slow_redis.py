@@ -20,22 +20,21 @@ from django.urls import get_resolver
 from django.utils import timezone
 from redis import Redis
 
+from freshcache import keys, runtime
+from freshcache.circuit_breaker import Unavailable
+from freshcache.local_cache import NoCopies
+from freshcache.runtime import Outcome, process_cache
 from pages import redis_state
 from store import (
     basket_lines,
-    caching,
     catalogue,
     event_stream,
-    keys,
     ranking,
     redis_budget,
     throttling,
     transfers,
     view_counts,
 )
-from store.breaker import Unavailable
-from store.caching import Outcome, process_cache
-from store.caching.copies import NoCopies
 from store.catalogue import ProductQuery
 from store.connections import queue_breaker, queue_redis
 from store.event_announcer import announcer
@@ -272,7 +271,7 @@ def test_a_request_spends_no_more_than_its_budget(way, state, staff, line, books
 def test_a_fill_is_begun_only_if_its_end_is_within_the_budget(line, books, client, settings):
     settings.CACHE_BUDGET_SECONDS = ANSWER_SECONDS * 5.2
     settings.REDIS_COMMAND_SECONDS = settings.CACHE_BUDGET_SECONDS * 0.76
-    caching.generation(keys.PRODUCT_LIST)
+    runtime.generation(keys.PRODUCT_LIST)
     assert line.count(lambda: client.get("/store/cached/?limit=1")) <= 5
 
 
@@ -310,7 +309,7 @@ def outside() -> Iterator[None]:
 
 
 def test_a_write_is_announced_to_the_cache_however_late_it_is(books, line, spent):
-    before = caching.generation(keys.PRODUCT_LIST)
+    before = runtime.generation(keys.PRODUCT_LIST)
     assert before is None  # It can do without.
     with outside():
         catalogue.list_products_cached(ProductQuery())
@@ -349,7 +348,7 @@ def test_a_claim_is_given_back_past_the_budget(books, line, redis, monkeypatch):
 
     token = redis_budget._budget.set(redis_budget.Budget())
     with pytest.raises(Product.DoesNotExist):
-        caching.fetch(keys.PRODUCT_LIST, load, ttl_seconds=60)
+        runtime.fetch(keys.PRODUCT_LIST, load, ttl_seconds=60)
     redis_budget._budget.reset(token)
     assert not [key for key in redis.scan_iter() if key.endswith(b":lock")]
 

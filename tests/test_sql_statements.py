@@ -2,7 +2,7 @@
 
 import pytest
 
-from store.sql_statements import ANY, LONGEST_KEPT, READS, After, _known, effect_of
+from freshcache.sql_statements import ANY, LONGEST_KEPT, READS, After, _known, effect_of
 
 READING = [
     "SELECT * FROM store_product",

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from freshcache.circuit_breaker import Unavailable
 from simple_django_redis.environment import parse_rate
 from store import keys, throttling
-from store.breaker import Unavailable
 from store.throttling import TooMany, client_network
 from tests.line import Line
 from tests.servers import free_port, start_redis

@@ -6,10 +6,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from store.caching.aside import Aside
-from store.caching.copies import Copy
-from store.caching.entry import Entry
-from store.caching.fetched import Outcome
+from freshcache.cache import Aside
+from freshcache.entry import Entry
+from freshcache.local_cache import Copy
+from freshcache.result import Outcome
 from tests.test_aside import LIMITS, MAIN, Loader, never, process
 from tests.test_aside import in_background as in_background
 from tests.test_aside import load as load

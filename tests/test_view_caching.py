@@ -17,9 +17,9 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from freshcache.http.decorators import cached_response
 from store import catalogue
 from store.models import Product
-from store.view_caching import cached_response
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]

@@ -9,7 +9,8 @@ import secrets
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from store import catalogue, watched_connections
+from freshcache import watched_connections
+from store import catalogue
 from store.catalogue import ProductQuery
 from store.models import Product
 from tests.test_freshness import as_rows, cached, database_rows, in_another_thread

@@ -11,8 +11,9 @@ from django.core.cache import caches
 from bench.cache_costs.catalogues import open_catalogue
 from bench.cache_costs.figures import Memory, RequestTimes, Traffic
 from bench.cache_costs.traffic import observer, traffic_of
-from store import catalogue, keys
-from store.caching import Outcome
+from freshcache import keys
+from freshcache.runtime import Outcome
+from store import catalogue
 from store.catalogue import ProductQuery
 
 T = TypeVar("T")

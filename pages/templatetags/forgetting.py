@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 from django import template
 
+from freshcache.circuit_breaker import Unavailable
 from pages import outages
 from store import catalogue
-from store.breaker import Unavailable
 from store.catalogue import ProductQuery
 
 PRODUCTS = 6

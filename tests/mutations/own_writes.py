@@ -59,8 +59,8 @@ BREAKS = [
     Break(
         "hits ahead of Django look at no token",
         AREA,
-        "copy = caching.find_copy(*kind.served, own_writes.tokens(environ))",
-        "copy = caching.find_copy(*kind.served)",
+        "copy = runtime.find_copy(*kind.served, own_writes.tokens(environ))",
+        "copy = runtime.find_copy(*kind.served)",
         [NOT_HEARD_OF],
     ),
     Break(
@@ -87,7 +87,7 @@ BREAKS = [
     Break(
         "all writes bring the same token",
         AREA,
-        "            caching.new_token(),\n",
+        "            runtime.new_token(),\n",
         '            "5" * 32,\n',
         [OUTLIVES],
     ),

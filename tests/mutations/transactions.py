@@ -165,8 +165,8 @@ BREAKS = [
     Break(
         "a transaction may keep what it makes of products",
         "transactions",
-        "return None if watched_connections.in_transaction() else caching.generation(keys.PRODUCT_LIST)",
-        "return caching.generation(keys.PRODUCT_LIST)",
+        "return None if watched_connections.in_transaction() else runtime.generation(keys.PRODUCT_LIST)",
+        "return runtime.generation(keys.PRODUCT_LIST)",
         [f"{FRESHNESS}::test_a_transaction_keeps_nothing_that_it_makes_of_products"],
     ),
     Break(

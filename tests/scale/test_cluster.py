@@ -20,8 +20,8 @@ from django.test import Client
 from redis import Redis
 from redis.cluster import key_slot
 
-from store.caching.outage import RETRY_SECONDS
-from store.keys import UNVERSIONED
+from freshcache.keys import UNVERSIONED
+from freshcache.outage import RETRY_SECONDS
 from tests.preloaded import ROOT
 from tests.processes import StoreProcess
 from tests.relay import Relay

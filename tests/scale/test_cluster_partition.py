@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings
 
-from store.caching.outage import RETRY_SECONDS
+from freshcache.outage import RETRY_SECONDS
 from tests.scale.cluster_nodes import NODE_TIMEOUT_SECONDS, Nodes, Place
 from tests.visitors import serve_hits
 from tests.waiting import wait_for

@@ -19,9 +19,9 @@ from django.test import Client
 from redis import Redis
 from redis.exceptions import RedisError
 
+from freshcache.keys import PRODUCT_LIST, UNVERSIONED, generation_key
+from freshcache.redis.pool import make_pool, primary_epoch, when_primary_changes
 from store import redis_survey
-from store.connections import make_pool, primary_epoch, when_primary_changes
-from store.keys import PRODUCT_LIST, UNVERSIONED, generation_key
 from store.models import Product, Transfer
 from tests.processes import Answer, StoreProcess, WorkerProcess
 from tests.scale.load import Ask, Load, Visitor, signed_in_headers

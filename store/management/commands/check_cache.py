@@ -4,8 +4,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from redis.exceptions import RedisError
 
+from freshcache.circuit_breaker import Unavailable
 from store import comparison
-from store.breaker import Unavailable
 
 
 class Command(BaseCommand):

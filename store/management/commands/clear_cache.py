@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand, CommandError
 from redis.exceptions import RedisError
 from rich.progress import Progress, TextColumn
 
-from store.caching import housekeeping
+from freshcache import maintenance
 
 
 class Command(BaseCommand):
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         try:
             with Progress(*columns, disable=not self.stdout.isatty()) as progress:
                 task = progress.add_task("Counting" if dry_run else "Deleting", total=None)
-                for count in housekeeping.sweep(pattern, delete=not dry_run):
+                for count in maintenance.sweep(pattern, delete=not dry_run):
                     found += count
                     progress.advance(task, count)
         except RedisError as error:

@@ -5,8 +5,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
+from freshcache.circuit_breaker import Unavailable
 from store import database, warm_up
-from store.breaker import Unavailable
 
 
 class Command(BaseCommand):

@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from freshcache.circuit_breaker import Unavailable
 from store import redis_survey, view_counts
-from store.breaker import Unavailable
 from store.redis_survey import NOT_PERMITTED, Family, Server
 
 

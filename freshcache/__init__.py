@@ -1,0 +1,1 @@
+"""A cache for Django that is never wrong and never falls over."""

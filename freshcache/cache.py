@@ -1,0 +1,92 @@
+"""Cache-aside that is never wrong and never in the way: the cache as one process uses it.
+
+It knows neither what is cached nor Redis' commands; it is given an item and a loader. `request` has the
+steps of a read; the guards against the three classic faults are there.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from redis.exceptions import RedisError
+
+from freshcache import keys, metrics
+from freshcache.circuit_breaker import Unavailable
+from freshcache.lookup import Request
+from freshcache.result import Fetched, Item, Limits
+from freshcache.shared import Shared
+
+
+class Aside(Shared):
+    """The cache as one process uses it."""
+
+    def fetch(
+        self,
+        item: Item,
+        load: Callable[[], bytes],
+        limits: Limits,
+        *,
+        may_store: bool = True,
+        may_refill: bool = False,
+    ) -> Fetched:
+        """Return the value of `item`, from the cache if it has it, else from `load()`.
+
+        `may_store` False is for a caller whose `load()` sees a snapshot that may be old, `may_refill`
+        True for a `load()` that can be called later, in another thread. Raises what `load()` raises;
+        where that is Unavailable, only if there is no last good value.
+        """
+        request = self._request(item, load, limits, may_store=may_store, may_refill=may_refill)
+        try:
+            fetched = request.run()
+        except Unavailable:
+            metrics.requests.labels(item.family, "error").inc()
+            raise
+        metrics.requests.labels(item.family, fetched.outcome.value).inc()
+        return replace(
+            fetched, cache_seconds=request.cache_seconds, load_seconds=request.load_seconds
+        )
+
+    def generation(self, family: str) -> str | None:
+        """Return the token that vouches for the entries of `family`; None while Redis is left alone."""
+        if self.outage.lasts:
+            return None
+        try:
+            return self.outage.ask(lambda: self.entries.make_generation(keys.entry_keys(family)))
+        except RedisError as error:
+            self.outage.note_failure(error)
+            return None
+
+    def forget(self, family: str) -> None:
+        """Make no entry of `family` be served any more; never raises.
+
+        If Redis cannot be told, this process reads the source until it has been.
+        """
+        try:
+            metrics.invalidations.labels(family, self._tell(family)).inc()
+        finally:  # After Redis, so that nobody reads there and keeps what was true before.
+            self.copies.forget(keys.generation_key(family))
+
+    def _tell(self, family: str) -> str:
+        if self.outage.owes_an_invalidation:  # Redis will be told of everything.
+            return "postponed"
+        try:
+            self.outage.ask(lambda: self.entries.forget(family), needed=True)
+        except RedisError as error:
+            self.outage.begin(error, invalidation_lost=True)
+            return "postponed"
+        return "done"
+
+    def _request(
+        self,
+        item: Item,
+        load: Callable[[], bytes],
+        limits: Limits,
+        *,
+        may_store: bool,
+        may_refill: bool,
+    ) -> Request:
+        refill = partial(self._refill, item, load, limits) if may_refill else None
+        return Request(self, item, load, limits, may_store=may_store, refill=refill)
+
+    def _refill(self, item: Item, load: Callable[[], bytes], limits: Limits) -> None:
+        self._request(item, load, limits, may_store=True, may_refill=True).refill()

@@ -1,0 +1,74 @@
+"""What the headers of an answer from the cache say about it.
+
+Cache-Status is RFC 9211; Age, ETag and If-None-Match are RFC 9111 and 9110; Server-Timing is W3C.
+"""
+
+import math
+
+from django.utils.http import parse_etags
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from freshcache.runtime import Fetched, Outcome
+from store.renderers import PageRenderer
+
+CACHE_NAME = "store"
+# Browsers and proxies may keep an answer but have to ask each time: a write makes it old at once.
+CACHE_CONTROL = "no-cache"
+FORWARDED = {
+    Outcome.FILLED: "fwd=miss; stored",
+    Outcome.WAITED: "fwd=miss; collapsed",
+    Outcome.REFRESHED: "fwd=stale; stored",
+    Outcome.LOADED: "fwd=bypass",
+}
+
+
+def cache_status(fetched: Fetched) -> str:
+    """Return the value of Cache-Status for what was come by like `fetched`."""
+    parts = [CACHE_NAME, FORWARDED.get(fetched.outcome, "hit")]
+    if fetched.ttl_seconds is not None:
+        parts.append(f"ttl={math.floor(fetched.ttl_seconds)}")
+    if fetched.detail:
+        parts.append(f"detail={fetched.detail}")
+    return "; ".join(parts)
+
+
+def headers(fetched: Fetched) -> dict[str, str]:
+    """Return the headers that say how `fetched` was come by."""
+    found = {
+        "Cache-Status": cache_status(fetched),
+        "Server-Timing": f"cache;dur={fetched.cache_seconds * 1000:.2f}, "
+        f"db;dur={fetched.load_seconds * 1000:.2f}",
+    }
+    if fetched.etag:
+        found["ETag"] = fetched.etag
+    if fetched.age_seconds is not None and fetched.from_cache:
+        found["Age"] = str(int(fetched.age_seconds))
+    return found
+
+
+def finish(
+    request: Request, response: Response, fetched: Fetched, *, private: bool = False
+) -> Response:
+    """Say in the headers how `fetched` was come by; 304 without a body if the client has it already.
+
+    `private` is for what no cache between the client and the store may keep.
+    """
+    for name, value in headers(fetched).items():
+        response[name] = value
+    response["Cache-Control"] = f"private, {CACHE_CONTROL}" if private else CACHE_CONTROL
+    if _is_known(request, fetched):
+        response.data, response.status_code = None, status.HTTP_304_NOT_MODIFIED
+    return response
+
+
+def _is_known(request: Request, fetched: Fetched) -> bool:
+    """Say whether the client has the body already, by its If-None-Match (weak comparison).
+
+    A page around the body has no tag, as no two are the same.
+    """
+    if not fetched.etag or isinstance(request.accepted_renderer, PageRenderer):
+        return False
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return "*" in known or fetched.etag in known or fetched.etag.removeprefix("W/") in known

@@ -1,0 +1,122 @@
+"""Connections to Redis: one pool for each process and server, whatever its threads do first."""
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from functools import cache
+from queue import Empty
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django_redis.pool import ConnectionFactory
+from redis import BlockingConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from freshcache.circuit_breaker import Verdict
+from freshcache.process_clock import retry_while_late
+from freshcache.redis.errors import NotThisTime
+from freshcache.redis.sentinel import Primary, primary_of
+from freshcache.redis.sentinel_connections import is_of_sentinels, parse
+from store import redis_budget
+
+T = TypeVar("T")
+
+
+class NoConnectionFree(NotThisTime):
+    """All of REDIS_MAX_CONNECTIONS were in use for longer than a request may wait for one."""
+
+
+class WaitingPool(BlockingConnectionPool):
+    """Tells a pool that is too small, which is no outage, from a Redis that is down.
+
+    What requests have its connections for is counted for their budgets.
+    """
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            with redis_budget.waiting():
+                connection = super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except RedisConnectionError as error:
+            if isinstance(error.__context__, Empty):
+                raise NoConnectionFree(
+                    f"all {self.max_connections} connections are in use"
+                ) from error
+            raise
+        redis_budget.taken(connection)
+        return connection
+
+    def release(self, connection: Any) -> None:
+        redis_budget.released(connection)
+        super().release(connection)  # type: ignore[no-untyped-call]
+
+
+class OnePool(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyped.
+    """Makes one pool a URL; django-redis' own makes two if two threads come first at once."""
+
+    _making = threading.Lock()
+
+    def get_or_create_connection_pool(self, params: dict[str, Any]) -> Any:
+        with self._making:
+            return super().get_or_create_connection_pool(params)
+
+    def get_connection_pool(self, params: dict[str, Any]) -> Any:
+        return make_pool(params["url"])
+
+
+def judge_at(find_url: Callable[[], str]) -> Callable[[Exception, bool], Verdict]:
+    """Return what says whether an error of the server at a URL means that it is down.
+
+    One connection that was lost, or one command that was slow or refused, does not: that takes another
+    connection on which a PING fails as well.
+    """
+
+    def judge(error: Exception, was_down: bool) -> Verdict:  # noqa: FBT001  # Its one caller has both.
+        if isinstance(error, NotThisTime):
+            return Verdict.UNKNOWN
+        if not isinstance(error, RedisConnectionError | RedisTimeoutError):
+            return Verdict.ANSWERED
+        if was_down:
+            return Verdict.DOWN
+        with closing(Redis.from_pool(make_pool(find_url(), max_connections=1))) as redis:
+            try:
+                retry_while_late(redis.ping, RedisTimeoutError)
+            except RedisError:
+                return Verdict.DOWN
+        return Verdict.ANSWERED
+
+    return judge
+
+
+def make_pool(url: str, **options: Any) -> WaitingPool:
+    """Return a pool of connections to `url`, all of whose forms it knows.
+
+    With the cache's short timeouts and no retries, unless `options` say otherwise.
+    """
+    options = {
+        "socket_connect_timeout": settings.REDIS_CONNECT_SECONDS,
+        "socket_timeout": settings.REDIS_READ_SECONDS,
+        **settings.REDIS_POOL,
+        **options,
+    }
+    if is_of_sentinels(url):
+        return WaitingPool(**options | parse(url))  # type: ignore[no-untyped-call]
+    return WaitingPool.from_url(url, **options)
+
+
+def primary_epoch(url: str) -> str:
+    """Return a digest that changes whenever another server becomes the primary; "" where none can."""
+    primary = _primary(url)
+    return primary.epoch if primary else ""
+
+
+def when_primary_changes(url: str, tell: Callable[[], object]) -> None:
+    """Have `tell()` called in this process before the first command goes to another primary."""
+    if primary := _primary(url):
+        primary.listeners.append(tell)
+
+
+@cache
+def _primary(url: str) -> Primary | None:
+    return primary_of(parse(url)["service"]) if is_of_sentinels(url) else None

@@ -1,0 +1,79 @@
+"""Sessions in Redis, behind the same circuit breaker as the lists.
+
+The database has each session (`store.session_backend`), Redis a copy. While Redis is left alone the
+database alone is asked. A copy that could not be deleted (a logout!) is deleted before this process
+uses Redis again. Commands: GET, DEL, SET NX for the lease, a short script to store under it.
+"""
+
+from typing import Any
+
+from django_redis.cache import RedisCache
+from redis.exceptions import RedisError
+
+from freshcache.entry import new_token
+from freshcache.guarded import GuardedCache
+from freshcache.runtime import process_cache
+from store import redis_budget
+
+LEASE_SECONDS = 10  # Longer than a reader waits for the database.
+COPY_TRIPS = 3  # The lease, the copy, and one for what the request is about.
+# Not JSON, so that it counts as no session.
+LEASE = "leased "
+FILL = """
+if redis.call('MGET', KEYS[1])[1] ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+
+class SessionCache(GuardedCache):
+    def __contains__(self, key: str) -> bool:
+        return bool(self._ask(lambda: super(SessionCache, self).has_key(key), otherwise=False))
+
+    def lease(self, key: str) -> str | None:
+        """Return what proves that nobody has deleted the copy since; None: it cannot be stored."""
+        token = LEASE + new_token()
+
+        def acquire() -> bool:
+            redis_budget.check(COPY_TRIPS)
+            whole_key = self.make_key(key)
+            return bool(self._redis().set(whole_key, token, nx=True, ex=LEASE_SECONDS))
+
+        return token if self._ask(acquire, otherwise=False) else None
+
+    def fill(self, key: str, value: dict[str, Any], seconds: int, lease: str | None) -> bool:
+        """Store the copy for `seconds` unless it was deleted since the lease was had."""
+        if lease is None or seconds <= 0:
+            return False
+
+        def store() -> bool:
+            script = self._redis().register_script(FILL)
+            arguments = [lease, self.client.encode(value), seconds]
+            return bool(script([self.make_key(key)], arguments))
+
+        return self._ask(store, otherwise=False)
+
+    def delete(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        whole_key = str(self.make_key(key))
+        try:
+            if not process_cache.outage.lasts:
+                process_cache.outage.note_change(whole_key)
+                return process_cache.outage.ask(
+                    lambda: super(SessionCache, self).delete(key, *args, **kwargs), needed=True
+                )
+        except RedisError as error:
+            process_cache.outage.note_failure(error)
+            if not process_cache.outage.lasts and self._is_deleted(key):
+                return False
+        process_cache.outage.leave_outdated(whole_key)
+        return False
+
+    def _is_deleted(self, key: str) -> bool:
+        try:
+            RedisCache.delete(self, key)
+        except RedisError:
+            return False
+        return True
+
+    def _redis(self) -> Any:
+        return self.client.get_client(write=True)
