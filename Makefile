@@ -61,6 +61,11 @@ bench-refresh: setup-dev ## Measure what readers wait for while another process 
 	@bin/test-servers
 	@$(PYTHON_IN_VENV) -m bench.refresh
 
+.PHONY: bench-statements
+bench-statements: setup-dev ## Measure what table watch costs each SQL statement (docs/bench/statements.md)
+	@bin/test-servers
+	@$(PYTHON_IN_VENV) -m bench.statements
+
 .PHONY: bench-lag
 bench-lag: setup-dev ## Measure for how long a copy in another process may be old (writes docs/bench/lag.md)
 	@bin/test-servers

@@ -124,11 +124,17 @@ class TableWatch:
         return [hook.what for hook in hooks if isinstance(hook, Note) and hook.watch is self]
 
     def _keep(self, what: Any, connection: BaseDatabaseWrapper) -> None:
-        notes = self.notes(connection)
-        if len(notes) < MOST_NOTES and not (what is None and None in notes):
+        count = 0
+        for entry in connection.run_on_commit:
+            hook = entry[1]
+            if isinstance(hook, Note) and hook.watch is self:
+                if what is None and hook.what is None:
+                    return  # One says it all.
+                count += 1
+        if count < MOST_NOTES:
             # What transaction.on_commit() does, and without atomic() as well.
-            entry = (set(connection.savepoint_ids), Note(self, what), False)
-            connection.run_on_commit.append(entry)  # type: ignore[arg-type]  # Old stubs.
+            note = (set(connection.savepoint_ids), Note(self, what), False)
+            connection.run_on_commit.append(note)  # type: ignore[arg-type]  # Old stubs.
 
 
 def _plain_tables() -> frozenset[str]:

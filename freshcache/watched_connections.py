@@ -61,6 +61,7 @@ class WatchedConnection:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.begun_by_sql = False
+        self.chains = False  # Each COMMIT may begin the next transaction (completion_type).
         # Of statements whose results have not been read yet, and the cursor that has them.
         self.to_come: tuple[Effect, str] | None = None
         self.reader: ReferenceType[Any] | None = None
@@ -136,10 +137,11 @@ class WatchedConnection:
 
     def carried_out(self, effect: Effect, text: str = "", *, failed: bool = False) -> None:
         """Tell the watches what may have been written, and what may have been committed."""
+        self.chains |= effect.chains
         if effect.after is After.OPEN and not self.is_sqlite:  # Whose driver tells.
             self.begun_by_sql = True
         elif effect.after is After.CLOSED and not failed:
-            self.begun_by_sql = False
+            self.begun_by_sql = self.chains
         for watch in _watches:
             if watch.may_be_written(effect):
                 watch.wrote(text, self.connection)
@@ -175,8 +177,8 @@ class WatchedConnection:
             try:
                 return commit()
             finally:
-                self.begun_by_sql = False
-                self._act(forget=True)
+                self.begun_by_sql = self.chains
+                self._act(forget=not self.chains)
 
         return act
 
@@ -201,7 +203,8 @@ class WatchedConnection:
             try:
                 return end()
             finally:
-                self.begun_by_sql, self.to_come = False, None
+                self.chains &= self.connection.connection is not None
+                self.begun_by_sql, self.to_come = self.chains, None
                 for watch, what in notes:
                     if what and is_unclear:
                         watch.on_write(what)

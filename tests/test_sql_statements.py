@@ -2,7 +2,17 @@
 
 import pytest
 
-from freshcache.sql_statements import ANY, LONGEST_KEPT, READS, After, _known, effect_of
+from freshcache import sql_statements
+from freshcache.sql_statements import (
+    ANY,
+    LONGEST_KEPT,
+    MOST_LONG,
+    READS,
+    After,
+    _known,
+    _long,
+    effect_of,
+)
 
 READING = [
     "SELECT * FROM store_product",
@@ -141,9 +151,51 @@ def test_transactions_that_sql_begins_and_ends_are_known():
         assert effect_of(text, "mysql").after not in (After.OPEN, After.CLOSED)
 
 
-def test_long_texts_are_not_remembered_and_told_all_the_same():
+ROWS = "INSERT INTO `t` (`a`) VALUES " + ", ".join(["(%s)"] * LONGEST_KEPT)
+
+
+def test_long_texts_are_told_without_the_tokenizer_and_take_bounded_memory(monkeypatch):
     kept = _known.cache_info().currsize
-    text = "INSERT INTO `t` (`a`) VALUES " + ", ".join(["(%s)"] * LONGEST_KEPT)
-    assert effect_of(text, "mysql").tables == {"t"}
-    assert effect_of(f"{text}; DELETE FROM u", "mysql").tables == {"t", "u"}
+    assert effect_of(f"{ROWS}; DELETE FROM u", "mysql").tables == {"t", "u"}
+    monkeypatch.setattr(sql_statements, "_split", None)
+    for number in range(MOST_LONG + 1):
+        assert effect_of(f"{ROWS}{', (%s)' * number}", "mysql").tables == {"t"}
+    assert len(_long) <= MOST_LONG
     assert _known.cache_info().currsize == kept
+
+
+def test_a_long_text_is_not_taken_for_another_one_of_its_length():
+    assert effect_of(f"{ROWS}, (abc)", "mysql").tables == {"t"}
+    assert effect_of(f"{ROWS}; f %s", "mysql").tables == ANY | {"t"}
+    assert effect_of(f"{ROWS}, f(%s)", "mysql").tables == ANY | {"t"}
+    assert effect_of(f"{ROWS}, (abc)", "mysql").tables == {"t"}
+
+
+CALLS = """SELECT f() | select f() | SELECT `f`() | SELECT f  () | SELECT f/**/() | SELECT a.f(1) |
+SELECT UPPER(f(1)) | SELECT 1 FROM t WHERE f(a) | VALUES (f()) | WITH c AS (SELECT f()) SELECT 1 |
+(SELECT f()) UNION SELECT 1 | INSERT INTO u SELECT f() | INSERT INTO `u` (`a`) VALUES (f()) |
+UPDATE `u` SET `a` = f() | DELETE FROM `u` WHERE `a` = f() | EXPLAIN ANALYZE SELECT f() |
+SELECT 1; SELECT f() | REPLACE INTO u VALUES (f()) | SELECT f \t\n() | UPDATE `u` SET `a` = `f`(1)"""
+
+
+@pytest.mark.parametrize("text", [text.strip() for text in CALLS.split("|")])
+def test_what_calls_a_function_that_may_be_a_stored_one_may_write_everything(text):
+    assert effect_of(text, "mysql").tables >= ANY
+    assert not effect_of(text, "mysql").commits
+
+
+def test_what_calls_functions_of_mysql_itself_only_reads():
+    for text in (
+        "SELECT COUNT(*), COALESCE(a, 1), CAST(a AS CHAR(10)) FROM `t` WHERE (`a` IN (1) AND (1))",
+        "SELECT a, ROW_NUMBER() OVER (PARTITION BY b) FROM t USE INDEX (i) WHERE EXISTS(SELECT 1)",
+        "SELECT 'f()', \"g()\" -- h()",
+        "SELECT JSON_EXTRACT(`a`, '$.f(')",
+    ):
+        assert effect_of(text, "mysql") is READS
+    assert effect_of("SELECT django_date_trunc(a)", "sqlite") is READS
+
+
+def test_a_commit_that_may_begin_the_next_transaction_is_known():
+    assert effect_of("SET completion_type = 1", "mysql").chains
+    assert effect_of("SELECT 1; SET @@session.completion_type = 'CHAIN'", "mysql").chains
+    assert not effect_of("SET autocommit = 1", "mysql").chains

@@ -5,6 +5,7 @@ Another reader fills the cache again before a hidden transaction commits, as it 
 
 import random
 import secrets
+from contextlib import nullcontext
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -69,6 +70,7 @@ if is_mysql:
         "of XA": ["XA START 'a'", UPDATE, "XA END 'a'", "XA PREPARE 'a'", "XA COMMIT 'a'"],
         "chained": [BEGIN, "COMMIT AND CHAIN", UPDATE, "COMMIT"],
         "in one text": [f"{BEGIN}; {UPDATE}; COMMIT"],
+        "chained by a setting": ["SET completion_type = 1", BEGIN, "COMMIT", UPDATE, "COMMIT"],
     }
 else:
     HIDDEN_TRANSACTIONS["begun by a savepoint"] = ["SAVEPOINT a", UPDATE, "RELEASE a"]
@@ -189,6 +191,25 @@ def test_a_write_that_does_not_look_like_one_is_seen(client, name):
     assert is_fresh(client)
     sql(*(f"DROP {kind} IF EXISTS {what}" for kind, what in OBJECTS.items()))
     assert fill(client) != before
+
+
+FUNCTION = f"CREATE FUNCTION w() RETURNS INT BEGIN {UPDATE}; RETURN 1; END"
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("ends", ["at once", "by a commit"])
+@pytest.mark.parametrize(
+    "text", ["SELECT w()", "SELECT `w` ()", "INSERT INTO auth_group (name) SELECT w()"]
+)
+def test_what_a_stored_function_writes_is_seen(client, text, ends):
+    sql("DROP FUNCTION IF EXISTS w", FUNCTION)
+    connection.close()  # As it was made by somebody else.
+    before = fill(client)
+    with nullcontext() if ends == "at once" else transaction.atomic():
+        sql(text)
+    assert is_fresh(client)
+    assert fill(client) != before
+    sql("DROP FUNCTION w")
 
 
 @pytest.mark.mysql
