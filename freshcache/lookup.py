@@ -25,13 +25,13 @@ from freshcache.circuit_breaker import Unavailable
 from freshcache.entry import Entry, etag_of, new_token
 from freshcache.local_cache import Copy, tokens_of_writes
 from freshcache.process_clock import Stopwatch, process_clock
+from freshcache.redis import budget as redis_budget
+from freshcache.redis.budget import OverBudget
 from freshcache.redis.entries import Claim, Seen, Stale
 from freshcache.redis.errors import NotThisTime
 from freshcache.result import Fetched, Item, Limits, Outcome
 from freshcache.shared import Shared
 from freshcache.singleflight import Flight
-from store import redis_budget
-from store.redis_budget import OverBudget
 
 T = TypeVar("T")
 

@@ -23,10 +23,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from freshcache import metrics
 from freshcache.circuit_breaker import MOST_CHANGES
 from freshcache.process_clock import MOST_TRIES, Stopwatch, retry_while_late
+from freshcache.redis import budget as redis_budget
 from freshcache.redis.errors import NotThisTime, describe, is_refusal
 from freshcache.redis.sentinel import PrimaryChanged
 from freshcache.sparing_log import Sparingly, kind_of
-from store import redis_budget
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0

@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from freshcache.entry import new_token
 from freshcache.guarded import GuardedCache
+from freshcache.redis import budget as redis_budget
 from freshcache.runtime import process_cache
-from store import redis_budget
 
 LEASE_SECONDS = 10  # Longer than a reader waits for the database.
 COPY_TRIPS = 3  # The lease, the copy, and one for what the request is about.

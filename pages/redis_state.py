@@ -13,7 +13,8 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from freshcache import inspect, keys
-from store import metric_totals, redis_budget, redis_survey
+from freshcache.redis import budget as redis_budget
+from store import metric_totals, redis_survey
 from store.redis_survey import Family, Server
 
 SURVEY_SECONDS = 2.0

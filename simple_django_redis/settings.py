@@ -172,7 +172,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "simple_django_redis.middleware.HeadersOfAllMiddleware",
     "simple_django_redis.middleware.HeadMiddleware",
-    "store.redis_budget.RedisBudgetMiddleware",
+    "freshcache.redis.budget.RedisBudgetMiddleware",
     "store.health.HealthMiddleware",
     "simple_django_redis.middleware.BodyLimitMiddleware",
     "simple_django_redis.middleware.TrustedProxyMiddleware",

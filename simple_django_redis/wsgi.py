@@ -11,7 +11,10 @@ django.setup(set_prefix=False)
 from freshcache.http.fast_path import ShortWay
 from simple_django_redis.handler import Handler
 from simple_django_redis.slow_bodies import SlowBodies
+from store import own_writes
 from store.abandoned_statements import limit_statements
 
 limit_statements()
-application = ShortWay(SlowBodies(Handler()))
+application = ShortWay(
+    SlowBodies(Handler()), tokens=own_writes.tokens, harmless=[own_writes.HEADER]
+)

@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from freshcache.circuit_breaker import Breaker, Unavailable
+from freshcache.redis import budget as redis_budget
 from freshcache.redis.errors import describe
 from freshcache.redis.pool import judge_at, make_pool
-from store import redis_budget
 
 T = TypeVar("T")
 

@@ -17,8 +17,9 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from freshcache.circuit_breaker import RETRY_SECONDS, Unavailable
+from freshcache.redis import budget as redis_budget
 from freshcache.redis.errors import NotThisTime, describe
-from store import event_stream, redis_budget
+from store import event_stream
 
 logger = logging.getLogger(__name__)
 BULK = "bulk"  # Something has changed, nobody says what.

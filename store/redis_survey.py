@@ -13,10 +13,10 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
+from freshcache.redis import budget as redis_budget
 from freshcache.redis import cluster
 from freshcache.redis.pool import make_pool
 from freshcache.redis.urls import split
-from store import redis_budget
 
 T = TypeVar("T")
 CONNECT_SECONDS = 2.0

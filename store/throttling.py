@@ -20,9 +20,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from freshcache.circuit_breaker import Breaker, Unavailable
+from freshcache.redis import budget as redis_budget
 from freshcache.redis.errors import describe
 from freshcache.redis.pool import judge_at
-from store import redis_budget
 
 T = TypeVar("T")
 ALIAS = "throttle"

@@ -25,7 +25,7 @@ from store.authentication import SessionWithCsrf
 from store.event_feed import process_feed
 from store.models import Product
 from store.pagination import ProductPagination
-from store.renderers import OneForAll, PageRenderer, ProductListRenderer
+from store.renderers import LIST_END, OneForAll, PageRenderer, ProductListRenderer, list_head
 from store.serializers import (
     BasketSerializer,
     PopularQuerySerializer,
@@ -65,7 +65,9 @@ class CachedStoreView(PublicListView):
     def get(self, request: Request) -> Response:
         query = ProductQuerySerializer.parse(request.query_params)
         products = catalogue.list_products_cached(query)
-        request._request.META[SERVED] = Served(keys.PRODUCT_LIST, query.normalised())
+        request._request.META[SERVED] = Served(
+            keys.PRODUCT_LIST, query.normalised(), list_head, LIST_END
+        )
         created = products.fetched.outcome is Outcome.FILLED
         response = Response(products, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
         patch_vary_headers(response, ["Accept-Encoding"])  # Hits may be sent as gzip.

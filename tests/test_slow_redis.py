@@ -23,6 +23,7 @@ from redis import Redis
 from freshcache import keys, runtime
 from freshcache.circuit_breaker import Unavailable
 from freshcache.local_cache import NoCopies
+from freshcache.redis import budget as redis_budget
 from freshcache.runtime import Outcome, process_cache
 from pages import redis_state
 from store import (
@@ -30,7 +31,6 @@ from store import (
     catalogue,
     event_stream,
     ranking,
-    redis_budget,
     throttling,
     transfers,
     view_counts,

@@ -21,7 +21,6 @@ PLUMBING = {
     "metric_totals",
     "metrics",
     "queues",
-    "redis_budget",
     "redis_survey",
     "replicas",
     "replication",

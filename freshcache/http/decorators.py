@@ -24,10 +24,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from freshcache.http import headers as http_headers
+from freshcache.http.renderers import ReadyJSON, ReadyJSONRenderer
 from freshcache.http.request_reads import noted
 from freshcache.runtime import Fetched
 from store import catalogue
-from store.renderers import ReadyJSON, ReadyJSONRenderer
 
 USER = "user"
 # What tells users apart, for caches between the client and the store.

@@ -1,13 +1,13 @@
-"""Hits of the product list, answered ahead of Django from this process' copy of the entry.
+"""The fast path: hits answered ahead of Django, from the local cache of this process.
 
-Django answers each kind of request the first time, and its status and headers are then replayed, so that
-nothing of its middleware is written twice: only what belongs to the one answer is made anew. Whatever is
-unusual about a request, and all that is no hit, goes the long way.
+Django answers each shape of request the first time, and its status and headers are then replayed, so that
+nothing of its middleware is written twice: only what belongs to the one answer is made again. Everything
+unusual about a request, and every miss, goes through Django.
 """
 
 import re
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -15,9 +15,7 @@ from weakref import WeakKeyDictionary
 from freshcache import runtime
 from freshcache.http import gzip as gzipping
 from freshcache.http import headers as http_headers
-from freshcache.runtime import Copy
-from store import own_writes
-from store.renderers import LIST_END, list_head
+from freshcache.runtime import Copy, Fetched
 
 Headers = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
@@ -38,7 +36,7 @@ KEYED = (
 # What is looked at below, or by nothing that answers with a list: neither Django, nor DRF, nor the view.
 # A request that holds any other name goes the long way, as nobody has thought about it yet.
 HARMLESS = (
-    *("CONTENT_LENGTH", "HTTP_ACCEPT_ENCODING", "HTTP_COOKIE", own_writes.HEADER),
+    *("CONTENT_LENGTH", "HTTP_ACCEPT_ENCODING", "HTTP_COOKIE"),
     "HTTP_AUTHORIZATION",
     # The server's own.
     *("wsgi.errors", "wsgi.version", "wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"),
@@ -72,7 +70,6 @@ HARMLESS = (
     *("HTTP_X_ENVOY_EXPECTED_RQ_TIMEOUT_MS", "HTTP_X_ENVOY_EXTERNAL_ADDRESS"),
     *("HTTP_CF_" + name for name in ("RAY", "VISITOR", "CONNECTING_IP", "IPCOUNTRY", "EW_VIA")),
 )
-KNOWN = frozenset((*KEYED, *HARMLESS))
 # Django sends a new cookie in the place of one of its own that is not well-formed.
 WELL_FORMED_COOKIES = re.compile(
     r"""(?: (?: sessionid=[0-9a-z]{32} | csrftoken=(?:[0-9A-Za-z]{32}){1,2}
@@ -85,11 +82,18 @@ OF_ONE_ANSWER = {
 }
 
 
+def no_head(_fetched: Fetched, _seconds: float) -> bytes:
+    return b""
+
+
 class Served(NamedTuple):
-    """Which entry an answer came from."""
+    """Which entry an answer came from, and what stands around it there."""
 
     family: str
     query: str
+    # Makes what stands in front, of how the entry was come by and the seconds that this took.
+    head: Callable[[Fetched, float], bytes] = no_head
+    tail: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -102,20 +106,32 @@ class Kind:
 
 
 class ShortWay:
-    """A WSGI application in front of Django's."""
+    """A WSGI application in front of Django's; a view tells it by `request.META[SERVED]` what it serves.
 
-    def __init__(self, application: Application) -> None:
+    `tokens(environ)` returns what a request brings of the writes that its client knows of; `harmless` are
+    names of the environ, beside the usual ones, that no answer depends on.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        tokens: Callable[[dict[str, Any]], Collection[str]] = lambda _: (),
+        harmless: Collection[str] = (),
+    ) -> None:
         self._application = application
+        self._tokens = tokens
+        self._known = frozenset((*KEYED, *HARMLESS, *harmless))
         self._kinds: dict[Hashable, Kind] = {}
         self._deflated: WeakKeyDictionary[Copy, bytes] = WeakKeyDictionary()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         started = time.perf_counter()
-        name = _name_of_kind(environ)
+        name = self._name_of_kind(environ)
         if name is None:
             return self._application(environ, start_response)
         if kind := self._kinds.get(name):
-            copy = runtime.find_copy(*kind.served, own_writes.tokens(environ))
+            copy = runtime.find_copy(kind.served.family, kind.served.query, self._tokens(environ))
             if copy:
                 return self._answer(environ, start_response, kind, copy, started)
         return self._application(environ, self._noting(environ, start_response, name))
@@ -130,12 +146,13 @@ class ShortWay:
     ) -> Iterable[bytes]:
         hit = copy.as_hit()
         headers = [*kind.headers, *http_headers.headers(hit).items()]
-        head = list_head(hit, time.perf_counter() - started)
+        served = kind.served
+        head = served.head(hit, time.perf_counter() - started)
         if gzipping.is_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
             headers.append(("Content-Encoding", "gzip"))
-            parts = gzipping.member(head, (hit.body, LIST_END), self._deflate(copy))
+            parts = gzipping.member(head, (hit.body, served.tail), self._deflate(copy, served.tail))
         else:
-            parts = (head, hit.body, LIST_END)
+            parts = (head, hit.body, served.tail)
         length = sum(map(len, parts))
         headers.append(("Content-Length", str(length)))
         start_response(kind.status, headers)
@@ -143,11 +160,11 @@ class ShortWay:
             return [b""]
         return parts if length >= LONG_BYTES else [b"".join(parts)]
 
-    def _deflate(self, copy: Copy) -> bytes:
-        """Return the compressed list; two who come first at once both make it, which does no harm."""
+    def _deflate(self, copy: Copy, tail: bytes) -> bytes:
+        """Return the entry compressed; of two threads that come first both do it, which does no harm."""
         deflated = self._deflated.get(copy)
         if deflated is None:
-            deflated = self._deflated[copy] = gzipping.deflate(copy.entry.body, LIST_END)
+            deflated = self._deflated[copy] = gzipping.deflate(copy.entry.body, tail)
         return deflated
 
     def _noting(
@@ -174,15 +191,14 @@ class ShortWay:
         kept = [header for header in kind.headers if header[0].lower() not in OF_ONE_ANSWER]
         self._kinds[name] = Kind(kind.served, kind.status, kept)
 
-
-def _name_of_kind(environ: dict[str, Any]) -> Hashable:
-    """Return what tells kinds of requests apart; None for one that has to go the long way."""
-    if (
-        not environ.keys() <= KNOWN
-        or environ["REQUEST_METHOD"] not in ("GET", "HEAD")
-        or environ.get("HTTP_ACCEPT", "*/*") not in ACCEPTED
-        or environ.get("CONTENT_LENGTH") not in (None, "", "0")
-        or not WELL_FORMED_COOKIES.fullmatch(environ.get("HTTP_COOKIE", "none="))
-    ):
-        return None
-    return tuple(map(environ.get, KEYED))
+    def _name_of_kind(self, environ: dict[str, Any]) -> Hashable:
+        """Return what tells kinds of requests apart; None for one that has to go through Django."""
+        if (
+            not environ.keys() <= self._known
+            or environ["REQUEST_METHOD"] not in ("GET", "HEAD")
+            or environ.get("HTTP_ACCEPT", "*/*") not in ACCEPTED
+            or environ.get("CONTENT_LENGTH") not in (None, "", "0")
+            or not WELL_FORMED_COOKIES.fullmatch(environ.get("HTTP_COOKIE", "none="))
+        ):
+            return None
+        return tuple(map(environ.get, KEYED))

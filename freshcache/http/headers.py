@@ -7,11 +7,11 @@ import math
 
 from django.utils.http import parse_etags
 from rest_framework import status
+from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from freshcache.runtime import Fetched, Outcome
-from store.renderers import PageRenderer
 
 CACHE_NAME = "store"
 # Browsers and proxies may keep an answer but have to ask each time: a write makes it old at once.
@@ -68,7 +68,7 @@ def _is_known(request: Request, fetched: Fetched) -> bool:
 
     A page around the body has no tag, as no two are the same.
     """
-    if not fetched.etag or isinstance(request.accepted_renderer, PageRenderer):
+    if not fetched.etag or isinstance(request.accepted_renderer, BrowsableAPIRenderer):
         return False
     known = parse_etags(request.headers.get("If-None-Match", ""))
     return "*" in known or fetched.etag in known or fetched.etag.removeprefix("W/") in known

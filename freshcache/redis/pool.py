@@ -16,10 +16,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from freshcache.circuit_breaker import Verdict
 from freshcache.process_clock import retry_while_late
+from freshcache.redis import budget as redis_budget
 from freshcache.redis.errors import NotThisTime
 from freshcache.redis.sentinel import Primary, primary_of
 from freshcache.redis.sentinel_connections import is_of_sentinels, parse
-from store import redis_budget
 
 T = TypeVar("T")
 

@@ -44,7 +44,7 @@ BREAKS = [
     Break(
         "what nobody has thought of is answered ahead",
         AREA,
-        "        not environ.keys() <= KNOWN\n        or ",
+        "not environ.keys() <= self._known\n            or ",
         "        ",
         [f"{SHORT_WAY}::test_no_header_and_no_name_of_the_environment_decides_what_others_get"],
     ),

@@ -59,8 +59,8 @@ BREAKS = [
     Break(
         "hits ahead of Django look at no token",
         AREA,
-        "copy = runtime.find_copy(*kind.served, own_writes.tokens(environ))",
-        "copy = runtime.find_copy(*kind.served)",
+        "kind.served.family, kind.served.query, self._tokens(environ)",
+        "kind.served.family, kind.served.query",
         [NOT_HEARD_OF],
     ),
     Break(
