@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from freshcache import keys, metrics
 from freshcache.circuit_breaker import Unavailable
 from freshcache.lookup import Request
-from freshcache.result import Fetched, Item, Limits
+from freshcache.result import Item, Limits, Result
 from freshcache.shared import Shared
 
 
@@ -28,7 +28,7 @@ class Aside(Shared):
         *,
         may_store: bool = True,
         may_refill: bool = False,
-    ) -> Fetched:
+    ) -> Result:
         """Return the value of `item`, from the cache if it has it, else from `load()`.
 
         `may_store` False is for a caller whose `load()` sees a snapshot that may be old, `may_refill`

@@ -1,6 +1,6 @@
 """Cache-aside on any backend of Django's cache framework: the HTTP contract, and no promises beyond.
 
-For the local-memory, file and dummy backends; Redis is served by `aside`.
+For the local-memory, file and dummy backends; Redis is served by `cache`.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ from freshcache.entry import new_token
 from freshcache.keys import EntryKeys
 
 
-def read(names: EntryKeys, query: str) -> tuple[str | None, bytes | None]:
+def read(names: EntryKeys, query: str, alias: str) -> tuple[str | None, bytes | None]:
     """Return the current generation, made if there is none, and the value if it is of that one."""
-    cache = caches["default"]
+    cache = caches[alias]
     generation: str | None = cache.get(names.generation, version=keys.UNVERSIONED)
     if generation is None:
         cache.add(names.generation, new_token(), timeout=None, version=keys.UNVERSIONED)
@@ -32,13 +32,18 @@ def read(names: EntryKeys, query: str) -> tuple[str | None, bytes | None]:
 
 
 def add(
-    names: EntryKeys, query: str, generation: str | None, body: bytes, ttl_seconds: int | None
+    names: EntryKeys,
+    query: str,
+    generation: str | None,
+    body: bytes,
+    ttl_seconds: int | None,
+    alias: str,
 ) -> bool:
     """Store a value unless there is one; return whether this call did."""
     entry = {"generation": generation, "query": query, "body": body}
-    return bool(caches["default"].add(names.entry, entry, ttl_seconds))
+    return bool(caches[alias].add(names.entry, entry, ttl_seconds))
 
 
-def forget(family: str) -> None:
+def forget(family: str, alias: str) -> None:
     """Make no entry of `family` be served any more."""
-    caches["default"].delete(keys.generation_key(family), version=keys.UNVERSIONED)
+    caches[alias].delete(keys.generation_key(family), version=keys.UNVERSIONED)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 
 T = TypeVar("T")
 
@@ -28,10 +28,10 @@ class GuardedCache(RedisCache):  # type: ignore[misc]  # django-redis is untyped
         )
 
     def _ask(self, command: Callable[[], T], *, otherwise: T) -> T:
-        if process_cache.outage.lasts:
+        if cache_of().outage.lasts:
             return otherwise
         try:
-            return process_cache.outage.ask(command)
+            return cache_of().outage.ask(command)
         except RedisError as error:
-            process_cache.outage.note_failure(error)
+            cache_of().outage.note_failure(error)
             return otherwise

@@ -15,8 +15,6 @@ ENTRY_FORMAT_VERSION = 1
 UNVERSIONED = 0
 
 # What is cached. A family is forgotten as a whole; the name is the key of its main entry.
-PRODUCT_LIST = "product"
-FAMILIES = (PRODUCT_LIST,)
 
 PROBE_SECONDS = 10
 # Keys beside the variants that CACHE_MAX_VARIANTS leaves room for: the main entry's own.
@@ -59,8 +57,6 @@ def entry_keys(family: str, query: str = "", max_variants: int = 1000) -> EntryK
     numbered slots, so that whatever clients ask for leaves at most `max_variants` keys. One whose slot
     is taken may use another of its group of PLACES.
     """
-    if family not in FAMILIES:  # An outage would not end with a new generation for it.
-        raise ValueError(f"{family!r} is not in keys.FAMILIES")
     entry, alternatives = family, tuple[str, ...]()
     if query:
         entry, *others = (f"{family}:slot:{slot}" for slot in _slots_of(query, max_variants))

@@ -20,7 +20,7 @@ from freshcache.background_refresh import Refills
 from freshcache.entry import Entry, as_token
 from freshcache.invalidation_listener import NEVER, Announcements
 from freshcache.keys import generation_key
-from freshcache.result import Fetched, Outcome
+from freshcache.result import Outcome, Result
 
 # Of the lag, a copy that has become old is served for this part if a fill takes longer than all of it:
 # requests would wait all the same, and little later.
@@ -64,13 +64,13 @@ class Copy:
         self.use_until, self.expires_at = later.use_until, later.expires_at
         self.refill, self.read_at = later.refill, later.read_at
 
-    def as_hit(self) -> Fetched:
+    def as_hit(self) -> Result:
         ttl = age = None
         entry, expires_at = self.entry, self.expires_at  # Another thread may renew it.
         if expires_at is not None:
             ttl = max(0.0, expires_at - time.monotonic())
             age = None if entry.ttl_ms is None else max(0.0, entry.ttl_ms / 1000 - ttl)
-        return Fetched(entry.body, Outcome.HIT, entry.etag, ttl_seconds=ttl, age_seconds=age)
+        return Result(entry.body, Outcome.HIT, entry.etag, ttl_seconds=ttl, age_seconds=age)
 
 
 @dataclass

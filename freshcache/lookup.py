@@ -29,7 +29,7 @@ from freshcache.redis import budget as redis_budget
 from freshcache.redis.budget import OverBudget
 from freshcache.redis.entries import Claim, Seen, Stale
 from freshcache.redis.errors import NotThisTime
-from freshcache.result import Fetched, Item, Limits, Outcome
+from freshcache.result import Item, Limits, Outcome, Result
 from freshcache.shared import Shared
 from freshcache.singleflight import Flight
 
@@ -71,7 +71,7 @@ class Request:
         self._watch = Stopwatch()
         self._deadline = process_clock.now() + limits.wait_seconds
 
-    def run(self) -> Fetched:
+    def run(self) -> Result:
         if self.item.ttl_seconds == 0:
             return self._loaded(self.load(), "ttl-0")
         if self.shared.outage.lasts:
@@ -99,7 +99,7 @@ class Request:
 
     # --- The way of a request ---------------------------------------------------------------------
 
-    def _look_or_fill(self) -> Fetched:
+    def _look_or_fill(self) -> Result:
         while True:
             epoch, read_at = self.shared.copies.epoch(), time.monotonic()
             seen = self._look()
@@ -113,7 +113,7 @@ class Request:
             if process_clock.now() > self._deadline:
                 return self._shared_load("wait-timeout")
 
-    def _board_or_lead(self, seen: Seen) -> Fetched | None:
+    def _board_or_lead(self, seen: Seen) -> Result | None:
         """Get the missing value with the other threads that want it; None: begin anew."""
         generation = seen.generation or self.ask(
             lambda: self.shared.entries.make_generation(self.item.names)
@@ -125,7 +125,7 @@ class Request:
         if not leads:
             return self._ride(flight, key)
 
-        def get() -> Fetched | None:
+        def get() -> Result | None:
             try:
                 return self._fill_or_wait(generation)
             except RedisError as error:
@@ -134,10 +134,10 @@ class Request:
         return self._fly(flight, key, get)
 
     def _fly(
-        self, flight: Flight[Fetched], key: Hashable, get: Callable[[], Fetched | None]
-    ) -> Fetched | None:
+        self, flight: Flight[Result], key: Hashable, get: Callable[[], Result | None]
+    ) -> Result | None:
         """Return what `get()` does, and hand it to all who ride along."""
-        fetched: Fetched | None = None
+        fetched: Result | None = None
         error: BaseException | None = None
         try:
             fetched = get()
@@ -149,7 +149,7 @@ class Request:
             flight.land(fetched, error)
         return fetched
 
-    def _ride(self, flight: Flight[Fetched], key: Hashable) -> Fetched | None:
+    def _ride(self, flight: Flight[Result], key: Hashable) -> Result | None:
         started = time.monotonic()
         while not (has_landed := flight.wait(self._deadline - process_clock.now())):
             if process_clock.now() > self._deadline:
@@ -164,7 +164,7 @@ class Request:
             return replace(fetched, outcome=Outcome.WAITED)
         return fetched
 
-    def _fill_or_wait(self, generation: str) -> Fetched | None:
+    def _fill_or_wait(self, generation: str) -> Result | None:
         """Fill the entry, or wait until another process has; None if the generation has changed."""
         token, spoilt = new_token(), False
         pause = FIRST_PAUSE_SECONDS
@@ -192,12 +192,12 @@ class Request:
                 spent = self._spent_seconds * self.limits.wait_seconds / self.limits.budget_seconds
                 pause = max(min(pause * 1.5, LONGEST_PAUSE_SECONDS), spent)
 
-    def _fill(self, generation: str, token: str, outcome: Outcome) -> Fetched:
+    def _fill(self, generation: str, token: str, outcome: Outcome) -> Result:
         extend = partial(self.shared.entries.extend, self.item.names, generation, token)
         with self.shared.leases.hold(token, self.limits.lease_seconds, extend):
             return self._load_and_store(generation, token, outcome)
 
-    def _load_and_store(self, generation: str, token: str, outcome: Outcome) -> Fetched:
+    def _load_and_store(self, generation: str, token: str, outcome: Outcome) -> Result:
         era, started = self.shared.copies.era(), time.monotonic()
         try:
             body = self.load()
@@ -246,7 +246,7 @@ class Request:
         metrics.entry_bytes.labels(self.item.family).observe(len(body))
         return self._served(entry, ttl_ms, outcome)
 
-    def _hit_or_refresh(self, entry: Entry, left_ms: int | None) -> Fetched:
+    def _hit_or_refresh(self, entry: Entry, left_ms: int | None) -> Result:
         hit = self._served(entry, left_ms, Outcome.HIT)
         if not self.may_store or not _is_due(entry, left_ms, self.item.ttl_seconds):
             return hit
@@ -274,13 +274,13 @@ class Request:
             use_until = expires_at - _refresh_window_ms(entry) / 1000
         return Copy(entry, self.item.names.generation, use_until, expires_at, self._refill, read_at)
 
-    def _refresh(self, entry: Entry) -> Fetched | None:
+    def _refresh(self, entry: Entry) -> Result | None:
         token = new_token()
         if self._claim(entry.generation, token, replace=True) is not Claim.CLAIMED:
             return None
         return self._fill(entry.generation, token, Outcome.REFRESHED)
 
-    def _last_good(self) -> Fetched | None:
+    def _last_good(self) -> Result | None:
         if not self.item.stale_seconds or self.shared.outage.lasts:
             return None
         try:
@@ -370,13 +370,13 @@ class Request:
         except RedisError:
             return  # The lease ends it.
 
-    def _go_past(self, error: RedisError) -> Fetched:
+    def _go_past(self, error: RedisError) -> Result:
         if isinstance(error, NotThisTime):
             return self._shared_load(error.detail)
         self.shared.outage.note_failure(error)
         return self._shared_load("cache-down" if self.shared.outage.lasts else "cache-refused")
 
-    def _shared_load(self, detail: str) -> Fetched:
+    def _shared_load(self, detail: str) -> Result:
         if not self.may_store:  # What a transaction sees is for nobody else.
             return self._loaded(self.load(), detail)
         key = (self.item.names.entry, self.item.query)
@@ -386,16 +386,16 @@ class Request:
         finally:
             self.load_seconds += time.monotonic() - started
 
-    def _loaded(self, body: bytes, detail: str) -> Fetched:
-        return Fetched(body, Outcome.LOADED, etag_of(body), detail)
+    def _loaded(self, body: bytes, detail: str) -> Result:
+        return Result(body, Outcome.LOADED, etag_of(body), detail)
 
     def _served(
         self, entry: Entry, left_ms: int | None, outcome: Outcome, detail: str = ""
-    ) -> Fetched:
+    ) -> Result:
         # Both from Redis' own clock: what the entry was given, less what it has left.
         ttl = None if left_ms is None else left_ms / 1000
         age = None if ttl is None or entry.ttl_ms is None else max(0.0, entry.ttl_ms / 1000 - ttl)
-        return Fetched(entry.body, outcome, entry.etag, detail, ttl, age)
+        return Result(entry.body, outcome, entry.etag, detail, ttl, age)
 
 
 def _jittered_ms(ttl_seconds: int | None) -> int | None:

@@ -12,14 +12,15 @@ from typing import Any
 from django.core.cache import caches
 from django_redis.cache import RedisCache
 
-from freshcache import keys
+from freshcache import keys, registry
 from freshcache.entry import Entry
 from freshcache.keys import EntryKeys
 from freshcache.redis import cluster
 from freshcache.redis.entries import RedisEntries
 
 BATCH_KEYS = 500
-ENTRY_NAME = re.compile(rf"({'|'.join(map(re.escape, keys.FAMILIES))})(:slot:\d+)?(:stale)?")
+# Behind the region's name.
+REST = re.compile(r"(:slot:\d+)?(:stale)?")
 
 
 def sweep(pattern: str, *, delete: bool) -> Iterator[int]:
@@ -91,7 +92,8 @@ def _scan(server: Any, pattern: str) -> Iterator[list[bytes]]:
 
 
 def _is_entry(name: str) -> bool:
-    return ENTRY_NAME.fullmatch(name) is not None
+    region, separator, rest = name.partition(":")
+    return region in registry.names() and REST.fullmatch(separator + rest) is not None
 
 
 def _escaped(text: str) -> str:

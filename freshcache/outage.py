@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.conf import settings
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -47,7 +46,8 @@ class Outage:
 
     `forget_all()` deletes all generations, which a full Redis allows too; `renew_all()` sets new
     ones; `delete()` deletes a single key; `prove()` shows that Redis takes writes and returns what tells
-    this server, and what it holds, from another one. They raise RedisError while it is down.
+    this server, and what it holds, from another one. They raise RedisError while it is down. `location()`
+    is its URL.
     """
 
     def __init__(
@@ -56,11 +56,13 @@ class Outage:
         renew_all: Callable[[], None],
         delete: Callable[[str], object] = lambda _key: None,
         prove: Callable[[], object] = lambda: None,
+        location: Callable[[], str] = lambda: "",
     ) -> None:
         self._forget_all = forget_all
         self._renew_all = renew_all
         self._delete = delete
         self._prove = prove
+        self._location = location
         self._server: object = None  # what `prove` has said last
         self._has_looked = False
         self._suspected_at: float | None = None
@@ -169,7 +171,7 @@ class Outage:
         except RedisError:
             return False
         if self._refusals.allows(kind_of(error)):
-            logger.error("Redis refused a command: %s", describe(error, settings.REDIS_URL))
+            logger.error("Redis refused a command: %s", describe(error, self._location()))
         return True
 
     def begin(self, error: RedisError, *, invalidation_lost: bool = False) -> None:
@@ -184,7 +186,7 @@ class Outage:
         if self._is_told:
             logger.warning(
                 "Redis is left alone, answers come from the database: %s",
-                describe(error, settings.REDIS_URL),
+                describe(error, self._location()),
             )
         self._see_to_recovery()
 

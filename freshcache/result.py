@@ -40,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class Result:
     """A value and how it was come by."""
 
     body: bytes

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from freshcache.entry import new_token
 from freshcache.guarded import GuardedCache
 from freshcache.redis import budget as redis_budget
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 
 LEASE_SECONDS = 10  # Longer than a reader waits for the database.
 COPY_TRIPS = 3  # The lease, the copy, and one for what the request is about.
@@ -56,16 +56,16 @@ class SessionCache(GuardedCache):
     def delete(self, key: str, *args: Any, **kwargs: Any) -> Any:
         whole_key = str(self.make_key(key))
         try:
-            if not process_cache.outage.lasts:
-                process_cache.outage.note_change(whole_key)
-                return process_cache.outage.ask(
+            if not cache_of().outage.lasts:
+                cache_of().outage.note_change(whole_key)
+                return cache_of().outage.ask(
                     lambda: super(SessionCache, self).delete(key, *args, **kwargs), needed=True
                 )
         except RedisError as error:
-            process_cache.outage.note_failure(error)
-            if not process_cache.outage.lasts and self._is_deleted(key):
+            cache_of().outage.note_failure(error)
+            if not cache_of().outage.lasts and self._is_deleted(key):
                 return False
-        process_cache.outage.leave_outdated(whole_key)
+        cache_of().outage.leave_outdated(whole_key)
         return False
 
     def _is_deleted(self, key: str) -> bool:

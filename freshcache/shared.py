@@ -7,7 +7,7 @@ from freshcache.leases import Leases
 from freshcache.local_cache import NoCopies
 from freshcache.outage import Outage
 from freshcache.redis.entries import RedisEntries
-from freshcache.result import Fetched
+from freshcache.result import Result
 from freshcache.singleflight import Flights, SharedReads
 
 
@@ -30,7 +30,7 @@ class Shared:
 
     def start_over(self) -> None:
         """In the child of a fork nobody lands the flights that were under way, or frees a lock."""
-        self.flights: Flights[Fetched] = Flights()
+        self.flights: Flights[Result] = Flights()
         self.reads: SharedReads[bytes] = SharedReads()
         self.leases.start_over()
         self.outage.start_over()

@@ -6,7 +6,7 @@ related row, fixtures and raw SQL. All of them send SQL, so that is what `watche
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -47,7 +47,7 @@ class Apart:
 
 
 class TableWatch:
-    """Calls `on_write(notes)` after each transaction that wrote to `table`, and not if it rolled back.
+    """Calls `on_write(notes)` after each transaction that wrote to `tables`, and not if it rolled back.
 
     It is called once, with what `note()` was told in their order; all writes that nobody described are
     one note, None. Outside a transaction a statement commits by itself and `on_write()` follows at
@@ -57,14 +57,18 @@ class TableWatch:
     was installed first acts first.
     """
 
-    def __init__(self, table: str, on_write: Callable[[list[Any]], None]) -> None:
-        self.table = table.lower()
+    def __init__(self, tables: Collection[str], on_write: Callable[[list[Any]], None]) -> None:
+        self.tables = frozenset(table.lower() for table in tables)
         self.on_write = on_write
         self._local = threading.local()
 
     def install(self) -> None:
         """Watch every database connection that this process has or will open."""
         watched_connections.tell(self)
+
+    def uninstall(self) -> None:
+        """Watch no more."""
+        watched_connections.tell_no_more(self)
 
     @contextmanager
     def apart(self) -> Iterator[Apart]:
@@ -98,7 +102,7 @@ class TableWatch:
     def may_be_written(self, effect: Effect) -> bool:
         """Say whether it may be a write to this table: a view may have it under any name."""
         tables = effect.tables
-        return self.table in tables or self.table in effect.made or not tables <= _plain_tables()
+        return bool(self.tables & (tables | effect.made)) or not tables <= _plain_tables()
 
     def wrote(self, text: str, connection: BaseDatabaseWrapper) -> None:
         """Note a write by the statement `text`; `committed()` follows, at once outside a transaction."""

@@ -32,6 +32,12 @@ def tell(watch: "TableWatch") -> None:
         _watch(connection=connection)
 
 
+def tell_no_more(watch: "TableWatch") -> None:
+    """Tell `watch` of nothing any more."""
+    if watch in _watches:
+        _watches.remove(watch)
+
+
 def carried_out(connection: BaseDatabaseWrapper) -> None:
     """Act on what `connection` has written, unless it waits for a commit."""
     if watched := _watched(connection):

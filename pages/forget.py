@@ -6,13 +6,14 @@ from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext
 from rest_framework.exceptions import ValidationError
 
-from freshcache import keys, maintenance
+from freshcache import maintenance
 from pages import outages, prices, stampede
 from pages.action import Done, Refused, action
 from pages.powers import demo_only, needs
 from pages.templatetags.numbers import number
 from store.locks import LockNotAcquired
 from store.models import Product
+from store.regions import products
 
 button = action("pages:watch", "forget")
 
@@ -56,7 +57,7 @@ def clear(_request: HttpRequest) -> Done:
 @button
 @needs("handle_cache")
 def expire(_request: HttpRequest) -> Done:
-    if maintenance.expire(keys.PRODUCT_LIST):
+    if maintenance.expire(products.name):
         return Done(gettext("The time of the cached list is up."))
     return Done(gettext("There was no cached list that could expire."))
 

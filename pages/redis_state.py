@@ -12,10 +12,11 @@ from typing import Any
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from freshcache import inspect, keys
+from freshcache import inspect
 from freshcache.redis import budget as redis_budget
 from store import metric_totals, redis_survey
 from store.redis_survey import Family, Server
+from store.regions import products
 
 SURVEY_SECONDS = 2.0
 MOST_KEYS = 3000
@@ -72,7 +73,7 @@ def _cache() -> State:
 def _entry() -> State | None:
     try:
         redis_budget.check()
-        found = inspect.of_family(keys.PRODUCT_LIST)
+        found = inspect.of_family(products.name)
     except RedisError:
         return None
     return {**asdict(found), "is_served": found.is_served}

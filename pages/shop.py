@@ -17,12 +17,12 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_safe
 
+from freshcache import Outcome
 from freshcache.circuit_breaker import Unavailable
-from freshcache.runtime import Outcome
 from pages.basket import pieces_in, quantities_of, try_to_put
 from pages.page import page
 from pages.powers import powers_of
-from store import catalogue, ranking
+from store import catalogue, ranking, regions
 from store.basket_lines import MAX_QUANTITY
 from store.catalogue import ProductList, ProductQuery
 from store.models import Product
@@ -167,7 +167,7 @@ def _beside(request: HttpRequest, found: ProductList) -> dict[str, Any]:
         return {}  # The database is down; nobody need wait for it again.
     recent = _or_none(lambda: ranking.recent(visitor_of(request)).results)
     return {
-        "products_version": catalogue.version(),
+        "products_version": regions.products.version(),
         # Called by the template, if the fragment is not in the cache.
         "most_viewed": partial(_or_none, lambda: ranking.popular(BESIDE).results),
         "recently_viewed": (recent or [])[:BESIDE],

@@ -164,6 +164,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "csp",
+    "freshcache",
     "pages",
     "store",  # Before django_rq, whose rqworker it gives other defaults.
     "django_rq",
@@ -301,19 +302,21 @@ else:
     }
 
 # --- Cache ---------------------------------------------------------------------------------------
-# Short, explicit and without hidden retries: a hung Redis costs a request a fraction of a second.
-REDIS_CONNECT_SECONDS = CACHE_BUDGET_SECONDS * 0.2  # to find a free connection, and to open one
-# Twice that, and some time between, is less than the budget: one slow answer is asked for once more.
-REDIS_READ_SECONDS = CACHE_BUDGET_SECONDS * 0.36
-REDIS_COMMAND_SECONDS = 2 * REDIS_CONNECT_SECONDS + REDIS_READ_SECONDS
-REDIS_POOL: dict[str, Any] = {
-    "max_connections": REDIS_MAX_CONNECTIONS,
-    "timeout": REDIS_CONNECT_SECONDS,
-    "retry": None,
-    "retry_on_timeout": False,
-    "protocol": 2,
-    "driver_info": None,  # Two commands less for each new connection.
+FRESHCACHE: dict[str, Any] = {
+    "NAME": "store",
+    "STALE_IF_ERROR_SECONDS": CACHE_STALE_IF_ERROR,
+    "MAX_VARIANTS": CACHE_MAX_VARIANTS,
+    "WAIT_SECONDS": CACHE_WAIT_SECONDS,
+    "LEASE_SECONDS": CACHE_LEASE_SECONDS,
+    "BUDGET_SECONDS": CACHE_BUDGET_SECONDS,
+    "MAX_CONNECTIONS": REDIS_MAX_CONNECTIONS,
+    # A replaced primary of a cluster answers on; what it announces would be half of the truth.
+    "LOCAL_CACHE": LOCAL_CACHE and not REDIS_CLUSTER_NODES,
+    "LOCAL_CACHE_MAX_LAG_SECONDS": LOCAL_CACHE_MAX_LAG,
+    "LOCAL_CACHE_MAX_BYTES": LOCAL_CACHE_MAX_BYTES,
+    "CLUSTER_NODES": REDIS_CLUSTER_NODES,
 }
+LOCAL_CACHE = FRESHCACHE["LOCAL_CACHE"]
 REDIS_OPTIONS: dict[str, Any] = {"CONNECTION_FACTORY": "freshcache.redis.pool.OnePool"}
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
@@ -348,8 +351,6 @@ CACHES: dict[str, dict[str, Any]] = {
 }
 if REDIS_CLUSTER_NODES:
     use_cluster(CACHES, REDIS_URL)
-    # A primary that the others have replaced answers on; what it announces would be half of the truth.
-    LOCAL_CACHE = False
 if STRATEGIES:
     # As tutorials have it. django-redis keeps one pool of connections a URL, so this is another URL.
     CACHES["strategies"] = {

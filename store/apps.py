@@ -14,13 +14,15 @@ class StoreConfig(AppConfig):
             catalogue,
             database,  # noqa: F401  # Its check is registered.
             events,
+            regions,
+            warm_up,
         )
 
         # RQ unpickles wherever it names no serializer: pages of its dashboard do, and pickles run code.
         rq.serializers.PickleSerializer = JSONSerializer  # type: ignore[assignment]
         # In this order: who reads the cached list because of an event must not find the old one.
         abandoned_statements.watch([catalogue.products_changed, events.announce_late_write])
-        catalogue.watch_writes()
+        warm_up.watch_writes(regions.products.tables)
         events.watch_writes()
         basket.watch_logins()
         if settings.STRATEGIES:

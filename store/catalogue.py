@@ -2,21 +2,18 @@
 
 import re
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import orjson
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.db.models import Q, QuerySet
 
-from freshcache import database_errors, keys, runtime, watched_connections
-from freshcache.circuit_breaker import Breaker, Unavailable
-from freshcache.runtime import Fetched, Outcome
-from freshcache.table_watch import TableWatch
+from freshcache import Outcome, Result
+from freshcache.source import database
 from store import replicas, warm_up
 from store.models import Product
+from store.regions import products
 
 ORDERINGS = ("id", "name", "price", "date_modified")
 MAX_LIMIT = 1000
@@ -64,25 +61,18 @@ class TooManyRows(Exception):
 class ProductList:
     """A list of products as ready JSON in `fetched.body`, and how it was come by."""
 
-    fetched: Fetched
+    fetched: Result
     response_time_seconds: float
 
 
-def watch_writes() -> None:
-    """From now on every write to the product table makes the cached lists forget."""
-    _writes.install()
-
-
 def products_changed() -> None:
-    """Make the cached product lists forget what they hold.
+    """Make the cached product lists stale.
 
     Django's own writes, raw SQL included, do this by themselves once they are committed. Call it
     after changing products in a way that Django does not see, such as another program's import.
     """
-    runtime.forget(keys.PRODUCT_LIST)
-    if settings.CACHE_WARM_ON_WRITE:
-        with suppress(Unavailable):  # The next reader fills the list.
-            warm_up.request()
+    products.invalidate()
+    warm_up.request_after_write()
 
 
 def fill_cached_lists() -> None:
@@ -91,27 +81,15 @@ def fill_cached_lists() -> None:
         list_products_cached(ALL_PRODUCTS)
 
 
-_writes = TableWatch(Product._meta.db_table, lambda _notes: products_changed())
-
-
-# For one process: what has just failed to answer is not waited for by everybody.
-_database = Breaker(
-    "The database",
-    failures=(OperationalError, InterfaceError),
-    judge=database_errors.judge,
-    describe=database_errors.describe,
-)
-
-
 def list_products(query: ProductQuery) -> ProductList:
     """Return the products that `query` asks for, read from the database, or from a replica of it.
 
     Raises breaker.Unavailable if the database is down, and TooManyRows.
     """
     started = time.perf_counter()
-    body = replicas.read(lambda: _read(query), primary=_database.call)
+    body = replicas.read(lambda: _read(query), primary=database.call)
     seconds = time.perf_counter() - started
-    fetched = Fetched(body, Outcome.LOADED, load_seconds=seconds)
+    fetched = Result(body, Outcome.LOADED, load_seconds=seconds)
     return ProductList(fetched, seconds)
 
 
@@ -122,47 +100,8 @@ def list_products_cached(query: ProductQuery) -> ProductList:
     breaker.Unavailable if the database is down and no earlier list can be served, and TooManyRows.
     """
     started = time.perf_counter()
-    fetched = fetch(lambda: _read(query), query=query.normalised(), may_refill=True)
+    fetched = products.get_or_load(query.normalised(), lambda: _read(query), may_load_later=True)
     return ProductList(fetched, time.perf_counter() - started)
-
-
-def fetch(
-    load: Callable[[], bytes],
-    *,
-    query: str,
-    ttl_seconds: int | None = None,
-    may_refill: bool = False,
-) -> Fetched:
-    """Return what `load()` makes of products, from the cache if it has it.
-
-    `query` tells what is cached of products apart. It lives `ttl_seconds`, at most CACHE_TTL, and is
-    forgotten after every write to products; in a transaction that has written products it is loaded.
-    `may_refill` is as in caching.fetch().
-    Raises what `load()` raises, and breaker.Unavailable if the database is down and no earlier value
-    can be served.
-    """
-    if _writes.has_written():
-        started = time.perf_counter()
-        body = _load(load)
-        return Fetched(body, Outcome.LOADED, load_seconds=time.perf_counter() - started)
-    lifetimes = [seconds for seconds in (ttl_seconds, settings.CACHE_TTL) if seconds is not None]
-    return runtime.fetch(
-        keys.PRODUCT_LIST,
-        lambda: _load(load),
-        ttl_seconds=min(lifetimes, default=None),
-        query=query,
-        may_store=not watched_connections.in_transaction(),
-        may_refill=may_refill,
-    )
-
-
-def version() -> str | None:
-    """Return a text that every write to products changes, for the key of what is made of them.
-
-    To be asked for before the products are, so that nothing older is kept under it. None: keep nothing,
-    as Redis cannot tell or what this transaction sees may be older.
-    """
-    return None if watched_connections.in_transaction() else runtime.generation(keys.PRODUCT_LIST)
 
 
 def find_product(product_id: int, *, may_be_late: bool = False) -> Product:
@@ -174,19 +113,19 @@ def find_product(product_id: int, *, may_be_late: bool = False) -> Product:
     def find() -> Product:
         return Product.objects.get(pk=product_id)
 
-    return replicas.read(find, primary=_database.call) if may_be_late else _database.call(find)
+    return replicas.read(find, primary=database.call) if may_be_late else database.call(find)
 
 
 def select(query: ProductQuery) -> QuerySet[Product]:
     """Return the products that match `query`, ordered, ties broken by id; all pages of them."""
-    products = Product.objects.order_by(query.ordering, "id")
+    found = Product.objects.order_by(query.ordering, "id")
     if query.search:
-        products = products.filter(_contains("name", query) | _contains("description", query))
+        found = found.filter(_contains("name", query) | _contains("description", query))
     if query.min_price is not None:
-        products = products.filter(price__gte=query.min_price)
+        found = found.filter(price__gte=query.min_price)
     if query.max_price is not None:
-        products = products.filter(price__lte=query.max_price)
-    return products
+        found = found.filter(price__lte=query.max_price)
+    return found
 
 
 def _contains(field: str, query: ProductQuery) -> Q:
@@ -202,12 +141,7 @@ def _contains(field: str, query: ProductQuery) -> Q:
 
 def load(query: ProductQuery) -> bytes:
     """Return the products that `query` asks for as JSON; raises breaker.Unavailable, TooManyRows."""
-    return _database.call(lambda: _read(query))
-
-
-def _load(load: Callable[[], bytes]) -> bytes:
-    """Return what `load()` reads for the cache: a replica could have what was true before a write."""
-    return _database.call(lambda: replicas.on_primary(load))
+    return database.call(lambda: _read(query))
 
 
 def _read(query: ProductQuery) -> bytes:
@@ -215,7 +149,7 @@ def _read(query: ProductQuery) -> bytes:
     most = settings.LIST_MAX_ROWS + 1 if query.limit is None else query.limit
     columns = ("id", "name", "description", "price", "date_created", "date_modified")
     # Written out, as it is done for each row: a loop over the names would take longer.
-    products = [
+    rows = [
         {
             "id": pk,
             "name": name,
@@ -228,6 +162,6 @@ def _read(query: ProductQuery) -> bytes:
             query.offset : query.offset + most
         ]
     ]
-    if query.limit is None and len(products) == most:
+    if query.limit is None and len(rows) == most:
         raise TooManyRows
-    return orjson.dumps(products, option=orjson.OPT_UTC_Z)
+    return orjson.dumps(rows, option=orjson.OPT_UTC_Z)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from freshcache import keys, maintenance
+from freshcache import maintenance
 from freshcache.entry import Entry
 from store import catalogue
 from store.catalogue import ORDERINGS, ProductQuery, TooManyRows
+from store.regions import products
 
 SETTLE_SECONDS = 0.5  # Longer than a writer takes from its commit to its invalidation.
 
@@ -36,7 +37,7 @@ def compare_cached_lists() -> tuple[int, list[Difference]]:
     does not count. Raises RedisError or breaker.Unavailable.
     """
     checked, suspects = 0, []
-    for names, entry in maintenance.served(keys.PRODUCT_LIST):
+    for names, entry in maintenance.served(products.name):
         query = _query_of(entry)
         if query is None:
             continue

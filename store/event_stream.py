@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from redis.client import PubSub
 
-from freshcache.runtime import new_token
+from freshcache.entry import new_token
 from store import keys
 from store.connections import listener_redis, queue_breaker, queue_redis
 

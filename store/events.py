@@ -66,4 +66,4 @@ def _announce(notes: list[dict[str, Any] | None]) -> None:
     announcer.announce(events)
 
 
-_writes = TableWatch(TABLE, _announce)
+_writes = TableWatch([TABLE], _announce)

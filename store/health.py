@@ -17,7 +17,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from freshcache.database_errors import describe
 from freshcache.redis import cluster, errors
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from freshcache.sparing_log import Sparingly, kind_of
 from store import keys
 from store.connections import queue_redis
@@ -77,12 +77,12 @@ def cache_state() -> str:
     cache = caches["default"]
     if not isinstance(cache, RedisCache):
         return "ok"
-    if process_cache.outage.lasts:
+    if cache_of().outage.lasts:
         return "down"
     try:
-        process_cache.outage.ask(lambda: cluster.ping(cache.client.get_client()))
+        cache_of().outage.ask(lambda: cluster.ping(cache.client.get_client()))
     except RedisError as error:
-        process_cache.outage.note_failure(error)  # Its thread looks where the servers are by now.
+        cache_of().outage.note_failure(error)  # Its thread looks where the servers are by now.
         return "down"
     return queue_state() if settings.QUEUE_REDIS_URL == settings.REDIS_URL else "ok"
 

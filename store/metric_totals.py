@@ -19,7 +19,7 @@ from freshcache.result import Outcome
 
 T = TypeVar("T")
 STARTING_SECONDS = 0.1  # Longer than a worker takes from making its file to filling it.
-# Reads that found a value in the cache, as Fetched.from_cache has it.
+# Reads that found a value in the cache, as Result.from_cache has it.
 FROM_CACHE = (Outcome.HIT, Outcome.WAITED, Outcome.STALE)
 
 

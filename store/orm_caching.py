@@ -12,9 +12,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from freshcache.redis.pool import make_pool
-from freshcache.runtime import process_cache
-from store import catalogue, keys
+from freshcache.runtime import cache_of
+from store import keys
 from store.models import Product
+from store.regions import products
 
 OFF = "off"  # In the place of a generation: what has it in its key is neither read nor stored.
 
@@ -24,7 +25,7 @@ def prefix(_query: object) -> str:
 
     Asked before the database is, so that nobody can store under a new generation what was read before.
     """
-    return keys.orm_prefix(catalogue.version() or OFF)
+    return keys.orm_prefix(products.version() or OFF)
 
 
 class OrmRedis(Redis):
@@ -39,14 +40,14 @@ class OrmRedis(Redis):
 
     def execute_command(self, *arguments: Any, **options: Any) -> Any:
         off = keys.orm_prefix(OFF)
-        if process_cache.outage.lasts or any(str(one).startswith(off) for one in arguments):
+        if cache_of().outage.lasts or any(str(one).startswith(off) for one in arguments):
             raise RedisConnectionError("Redis is left alone.")
         try:
             return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
         except NoScriptError:  # redis-py loads the script and tries again.
             raise
         except RedisError as error:
-            process_cache.outage.note_failure(error)
+            cache_of().outage.note_failure(error)
             raise RedisConnectionError(str(error)) from error
 
     def evalsha(self, sha: str, number_of_keys: int, *arguments: Any) -> Any:

@@ -17,7 +17,9 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from freshcache import runtime
+from freshcache import conf
+from freshcache.entry import new_token
+from freshcache.local_cache import reading_after
 from store import replicas
 
 COOKIE = "has_written"
@@ -39,7 +41,7 @@ class OwnWritesMiddleware:
         is_read = request.method in READING_METHODS
         found = tokens(request.META)
         may_be_late = settings.MYSQL_REPLICA_HOST and is_read and not found
-        with runtime.reading_after(found), replicas.late() if may_be_late else nullcontext():
+        with reading_after(found), replicas.late() if may_be_late else nullcontext():
             response = self.get_response(request)
         if (
             not is_read
@@ -64,7 +66,7 @@ def remember_write(response: HttpResponseBase) -> None:
     if lags := _lags():
         response.set_cookie(
             COOKIE,
-            runtime.new_token(),
+            new_token(),
             max_age=math.ceil(max(lags)) + 1,  # Cookies know no fractions.
             httponly=True,
             samesite="Lax",
@@ -74,7 +76,8 @@ def remember_write(response: HttpResponseBase) -> None:
 
 def _lags() -> list[float]:
     """Return by how many seconds replicas, and local copies, may be behind where there are any."""
+    cache = conf.current()
     return [
         *([settings.MYSQL_REPLICA_MAX_LAG] if settings.MYSQL_REPLICA_HOST else []),
-        *([settings.LOCAL_CACHE_MAX_LAG] if settings.LOCAL_CACHE else []),
+        *([cache.local_cache_max_lag_seconds] if cache.local_cache else []),
     ]

@@ -7,8 +7,8 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 
+from freshcache import Outcome, Result
 from freshcache.http.renderers import ReadyJSON, ReadyJSONRenderer
-from freshcache.runtime import Fetched, Outcome
 from store.catalogue import ProductList
 from store.content_security import INLINE_STYLES
 
@@ -43,7 +43,7 @@ class PageRenderer(BrowsableAPIRenderer):
 LIST_END = b"}"
 
 
-def list_head(fetched: Fetched, response_time_seconds: float) -> bytes:
+def list_head(fetched: Result, response_time_seconds: float) -> bytes:
     """Return what stands in front of a list: how it was come by. LIST_END comes behind it."""
     head = {
         "response_time": response_time_seconds,

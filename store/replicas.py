@@ -1,8 +1,8 @@
 """Reads that may be late, sent to replicas of the database; all others go to the primary.
 
 A read may be late only if its code says so, by `read()`, and its request may have it late, by `late()`.
-What is stored in a cache is read `on_primary()`: a write makes the cache forget at once, and a replica
-would fill it with what was true before. Replicas that fail, or lag too far (`replication`), are passed
+What is loaded for the cache is read from the primary: a write makes it stale at once, and a replica would
+fill it with what was true before. Replicas that fail, or lag too far (`replication`), are passed
 over; without any the primary is read.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from django.conf import settings
 from django.db import Error
 
-from freshcache import watched_connections
+from freshcache import is_loading, watched_connections
 from store import metrics
 from store.replication import Replica
 
@@ -34,7 +34,9 @@ def read(ask: Callable[[], T], primary: Callable[[Callable[[], T]], T] | None = 
     all that it returns, and writes nothing.
     `primary(ask)` is called in the place of `ask()` where the primary is asked. Raises what they raise.
     """
-    may_be_late = _may_be_late.get() and not watched_connections.in_transaction()
+    may_be_late = (
+        _may_be_late.get() and not is_loading() and not watched_connections.in_transaction()
+    )
     for replica in _choices() if may_be_late else ():
         replica.renew_connection()
         token = _read_from.set(replica.alias)
@@ -65,21 +67,11 @@ def late() -> Iterator[None]:
         _may_be_late.reset(token)
 
 
-def on_primary(ask: Callable[[], T]) -> T:
-    """Return what `ask()` does, reading the primary whatever `read()` is used in it."""
-    may, source = _may_be_late.set(False), _read_from.set(None)
-    try:
-        return ask()
-    finally:
-        _read_from.reset(source)
-        _may_be_late.reset(may)
-
-
 class Router:
     """Sends the queries of `read()` to the replica that it has chosen; DATABASE_ROUTERS names it."""
 
     def db_for_read(self, _model: Any, **_hints: Any) -> str:
-        return _read_from.get() or "default"
+        return (None if is_loading() else _read_from.get()) or "default"
 
     def db_for_write(self, _model: Any, **_hints: Any) -> str:
         return "default"

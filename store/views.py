@@ -15,16 +15,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ModelViewSet
 
-from freshcache import keys
+from freshcache import Outcome
 from freshcache.http import headers as http_headers
-from freshcache.http.decorators import cached_response
 from freshcache.http.fast_path import SERVED, Served
-from freshcache.runtime import Outcome
 from store import basket, catalogue, ranking, replicas, schema, server_sent_events
 from store.authentication import SessionWithCsrf
 from store.event_feed import process_feed
 from store.models import Product
 from store.pagination import ProductPagination
+from store.regions import products
 from store.renderers import LIST_END, OneForAll, PageRenderer, ProductListRenderer, list_head
 from store.serializers import (
     BasketSerializer,
@@ -64,14 +63,12 @@ class CachedStoreView(PublicListView):
     @extend_schema(**schema.CACHED_STORE)
     def get(self, request: Request) -> Response:
         query = ProductQuerySerializer.parse(request.query_params)
-        products = catalogue.list_products_cached(query)
-        request._request.META[SERVED] = Served(
-            keys.PRODUCT_LIST, query.normalised(), list_head, LIST_END
-        )
-        created = products.fetched.outcome is Outcome.FILLED
-        response = Response(products, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
+        found = catalogue.list_products_cached(query)
+        request._request.META[SERVED] = Served(products, query.normalised(), list_head, LIST_END)
+        created = found.fetched.outcome is Outcome.FILLED
+        response = Response(found, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
         patch_vary_headers(response, ["Accept-Encoding"])  # Hits may be sent as gzip.
-        return http_headers.finish(request, response, products.fetched)
+        return http_headers.finish(request, response, found.fetched)
 
 
 class EventsView(APIView):
@@ -103,7 +100,7 @@ class ProductViewSet(ModelViewSet[Product]):
     lookup_value_converter = "int"
 
     @extend_schema(**schema.PRODUCTS)
-    @cached_response(ttl_seconds=600, check=ProductQuerySerializer.parse)
+    @products.cached_response(600, check=ProductQuerySerializer.parse)
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return replicas.read(lambda: super(ProductViewSet, self).list(request, *args, **kwargs))
 
@@ -116,7 +113,7 @@ class ProductViewSet(ModelViewSet[Product]):
 
     @extend_schema(**schema.POPULAR)
     @action(detail=False, pagination_class=None)
-    @cached_response(ttl_seconds=60, check=PopularQuerySerializer.parse)
+    @products.cached_response(60, check=PopularQuerySerializer.parse)
     def popular(self, request: Request) -> Response:
         """The products that were looked at most in the last 24 hours."""
         found = ranking.popular(PopularQuerySerializer.parse(request.query_params))

@@ -4,8 +4,13 @@
 read the database.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 
+from django.conf import settings
+
+from freshcache.circuit_breaker import Unavailable
+from freshcache.table_watch import TableWatch
 from store import keys, locks, queues
 from store.connections import ask_queue_redis
 
@@ -18,6 +23,18 @@ def request() -> None:
     key, seconds = keys.warm_up_key(), keys.WARM_UP_SECONDS
     if ask_queue_redis(lambda redis: redis.set(key, "waiting", nx=True, ex=seconds), needed=False):
         queues.enqueue("store.jobs.warm_up")
+
+
+def request_after_write() -> None:
+    """Do so with CACHE_WARM_ON_WRITE; if it cannot be asked for, the next reader loads the list."""
+    if settings.CACHE_WARM_ON_WRITE:
+        with suppress(Unavailable):
+            request()
+
+
+def watch_writes(tables: Collection[str]) -> None:
+    """From now on have every write to `tables` ask for a warm-up, with CACHE_WARM_ON_WRITE."""
+    TableWatch(tables, lambda _notes: request_after_write()).install()
 
 
 def run(fill: Callable[[], None]) -> None:

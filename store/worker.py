@@ -15,7 +15,7 @@ from rq.job import Job
 from rq.queue import Queue
 
 from freshcache.circuit_breaker import Unavailable
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from store import timetable
 from store.allowed_jobs import NotAllowed
 from store.event_announcer import announcer
@@ -87,7 +87,7 @@ class StoreWorker(Worker):
         try:
             return super().perform_job(job, queue)
         finally:  # RQ ends this process without any exit handlers.
-            process_cache.outage.settle()
+            cache_of().outage.settle()
             announcer.settle_within(EVENTS_SECONDS)
 
 

@@ -24,8 +24,9 @@ from mirakuru import TCPExecutor
 from playwright.sync_api import Browser
 from redis import Redis
 
-from freshcache.runtime import process_cache
-from store import catalogue, demo, keys, throttling
+from freshcache.runtime import cache_of
+from freshcache.source import database
+from store import demo, keys, throttling
 from store.connections import queue_breaker
 from store.event_announcer import announcer
 from store.models import Product
@@ -62,9 +63,9 @@ def redis() -> Redis:
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
     """Each test begins with nothing cached and no outage; only keys of this suite are touched."""
-    process_cache.outage.try_to_end()
-    process_cache.outage.know_server()  # Once a process, which leaves a key for some seconds.
-    catalogue._database.reset()
+    cache_of().outage.try_to_end()
+    cache_of().outage.know_server()  # Once a process, which leaves a key for some seconds.
+    database.reset()
     queue_breaker.reset()
     throttling.breaker.reset()
     announcer.settle()

@@ -645,11 +645,6 @@ def test_an_entry_from_before_a_lifetime_was_set_is_refreshed(load):
     assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.REFRESHED
 
 
-def test_a_family_that_no_outage_would_heal_is_refused():
-    with pytest.raises(ValueError, match="FAMILIES"):
-        keys.entry_keys("prices")
-
-
 @pytest.fixture
 def listening(redis: Redis):
     """The cache of a process with copies, which Redis announces changes to."""

@@ -15,6 +15,7 @@ from freshcache.outage import Outage
 from freshcache.redis.entries import RedisEntries
 from freshcache.redis.errors import NotThisTime
 from freshcache.result import Outcome
+from store.regions import products
 from tests.test_aside import LIMITS, MAIN, item, key, never, process
 from tests.test_aside import in_background as in_background
 from tests.test_aside import load as load
@@ -148,10 +149,10 @@ def test_a_reader_beside_a_write_of_its_process_keeps_nothing_old(tracking, load
 def test_a_copy_is_not_served_in_an_outage(tracking, load, monkeypatch):
     process().fetch(MAIN, load, LIMITS)
     keep(tracking, never)
-    monkeypatch.setattr(runtime, "process_cache", tracking)
-    assert runtime.find_copy("product", "").entry.body == b"1"
+    monkeypatch.setitem(runtime._caches, "default", tracking)
+    assert products.find_local("").entry.body == b"1"
     tracking.outage.begin(RedisError("down"))
-    assert runtime.find_copy("product", "") is None
+    assert products.find_local("") is None
     assert tracking.fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
 
 

@@ -10,11 +10,12 @@ from django.conf import settings
 from mirakuru import TCPExecutor
 from redis import Redis
 
-from freshcache import keys
+from freshcache import keys, runtime
 from freshcache.cache import Aside
 from freshcache.outage import Outage
 from freshcache.redis.entries import RedisEntries
-from freshcache.result import Fetched, Item, Limits, Outcome
+from freshcache.result import Item, Limits, Outcome, Result
+from tests.configuration import configure
 from tests.line import Line
 from tests.servers import free_port, start_redis
 from tests.waiting import wait_for
@@ -45,7 +46,7 @@ def redis(server: TCPExecutor) -> Iterator[Redis]:
 @pytest.fixture
 def line(server: TCPExecutor, settings: Any) -> Iterator[Line]:
     made = Line(server.port)
-    settings.REDIS_READ_SECONDS = READ_SECONDS
+    configure(settings, READ_SECONDS=READ_SECONDS)
     settings.REDIS_URL = f"redis://127.0.0.1:{made.port}/0"
     settings.CACHES = {
         **settings.CACHES,
@@ -66,13 +67,14 @@ def cache(line: Line, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Aside:
         lambda: entries.renew(families),
         entries.delete,
         lambda: entries.prove(families),
+        runtime.location,
     )
     made = Aside(entries, outage)
     assert fetch(made, b"old").outcome is Outcome.FILLED
     return made
 
 
-def fetch(cache: Aside, value: bytes, limits: Limits = LIMITS) -> Fetched:
+def fetch(cache: Aside, value: bytes, limits: Limits = LIMITS) -> Result:
     return cache.fetch(ITEM, lambda: value, limits)
 
 

@@ -15,10 +15,12 @@ from redis import Redis
 
 from freshcache import database_errors
 from freshcache.circuit_breaker import Breaker, Unavailable, Verdict
+from freshcache.source import database
 from store import abandoned_statements, catalogue, throttling
 from store.catalogue import ALL_PRODUCTS
 from store.connections import ask_queue_redis, queue_breaker
 from store.models import Product
+from tests.configuration import configure
 from tests.line import Line
 from tests.servers import free_port, start_redis
 from tests.test_http_caching import database_out_of_reach
@@ -117,7 +119,7 @@ def test_a_database_out_of_reach_is_an_outage_that_a_missing_product_ends(books)
         assert connection.connection is None
     with database_out_of_reach(), pytest.raises(Unavailable):
         catalogue.list_products(ALL_PRODUCTS)
-    catalogue._database._next_try = 0.0
+    database._next_try = 0.0
     with pytest.raises(Product.DoesNotExist):
         catalogue.find_product(0)
     assert catalogue.list_products(ALL_PRODUCTS).fetched.body
@@ -144,8 +146,8 @@ def test_a_statement_that_fails_is_the_trouble_of_one_request(name, books):
     if name not in statements:
         pytest.skip("of the other database")
     with pytest.raises((Unavailable, DatabaseError)):
-        catalogue._database.call(statements[name])
-    assert catalogue._database._next_try is None
+        database.call(statements[name])
+    assert database._next_try is None
     assert catalogue.list_products(ALL_PRODUCTS).fetched.body
 
 
@@ -157,7 +159,7 @@ def test_a_locked_database_is_no_outage(books):
         cursor.execute("BEGIN IMMEDIATE")
         run("PRAGMA busy_timeout = 10")()
         with pytest.raises(Unavailable):
-            catalogue._database.call(run("UPDATE store_product SET price = 1"))
+            database.call(run("UPDATE store_product SET price = 1"))
         assert catalogue.list_products(ALL_PRODUCTS).fetched.body
     connection.close()
 
@@ -187,7 +189,7 @@ def test_a_statement_that_takes_too_long_is_stopped_by_the_server_and_503(books,
         began = time.monotonic()
         for _ in range(2):
             with pytest.raises(Unavailable):
-                catalogue._database.call(run(SLOW))
+                database.call(run(SLOW))
         assert time.monotonic() - began < 10
         assert catalogue.list_products(ALL_PRODUCTS).fetched.body
         assert statements_like("information_schema.collations a") == 0
@@ -223,7 +225,7 @@ def impatient(port: int | None = None) -> Iterator[None]:
 def test_a_read_that_the_client_gives_up_on_is_no_outage_if_the_server_answers(books):
     with impatient():
         with pytest.raises(Unavailable):
-            catalogue._database.call(run("SELECT SLEEP(1.5)"))
+            database.call(run("SELECT SLEEP(1.5)"))
         assert catalogue.list_products(ALL_PRODUCTS).fetched.body
 
 
@@ -235,8 +237,8 @@ def test_a_server_that_does_not_answer_at_all_is_an_outage(books):
         run("SELECT 1")()
         line.go_dead()
         with pytest.raises(Unavailable):
-            catalogue._database.call(run("SELECT 1"))
-        assert catalogue._database._next_try is not None
+            database.call(run("SELECT 1"))
+        assert database._next_try is not None
         line.mend()
 
 
@@ -309,7 +311,7 @@ def line(settings: Any) -> Iterator[Line]:
     server = start_redis(free_port())
     made = Line(server.port)
     settings.QUEUE_REDIS_URL = f"redis://127.0.0.1:{made.port}/0"
-    settings.REDIS_READ_SECONDS = SHORT_SECONDS
+    configure(settings, READ_SECONDS=SHORT_SECONDS)
     made.server = Redis(port=server.port)  # type: ignore[attr-defined]
     yield made
     made.close()

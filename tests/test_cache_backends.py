@@ -5,7 +5,9 @@ import threading
 import pytest
 
 from freshcache import runtime
+from freshcache.redis.entries import RedisEntries
 from store.models import Product
+from tests.configuration import configure
 from tests.test_short_way import Site
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
@@ -59,9 +61,9 @@ def test_the_uncached_list_and_readiness_need_no_redis(client, books, settings, 
 
 @pytest.mark.parametrize("backend", [LOCAL, DUMMY])
 def test_no_copies_are_kept_where_no_changes_are_announced(books, settings, monkeypatch, backend):
-    settings.LOCAL_CACHE = True
+    configure(settings, LOCAL_CACHE=True)
     settings.CACHES = {**settings.CACHES, "default": {"BACKEND": backend}}
-    monkeypatch.setattr(runtime.process_cache, "copies", runtime._copies())
+    monkeypatch.setattr(runtime.cache_of(), "copies", runtime.local_cache_of(RedisEntries()))
     settings.ALLOWED_HOSTS = ["testserver"]
     site = Site()
     before = set(threading.enumerate())

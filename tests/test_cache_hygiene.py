@@ -19,14 +19,16 @@ from django.http import QueryDict
 from django.test import Client
 from redis import Redis
 
-from freshcache import keys, runtime
+from freshcache import keys
 from freshcache.circuit_breaker import Unavailable
 from freshcache.entry import GENERATION_CHARACTERS, Entry
 from store import catalogue
 from store.catalogue import ProductQuery
 from store.models import Product
+from store.regions import products
 from store.serializers import ProductQuerySerializer
 from tests import depth
+from tests.configuration import configure
 from tests.servers import PATIENT_BUDGET_SECONDS, free_port, start_redis
 from tests.test_http_caching import database_out_of_reach
 
@@ -61,19 +63,23 @@ def query_string(number: int) -> str:
 
 def test_endless_query_strings_leave_a_bounded_number_of_short_keys(redis, settings):
     """What the lists hold does not matter here, so that the database need not be asked for them."""
-    settings.CACHE_MAX_VARIANTS = QUERY_STRINGS // 10
+    configure(settings, MAX_VARIANTS=QUERY_STRINGS // 10)
     for number in range(QUERY_STRINGS):
         query = ProductQuerySerializer.parse(QueryDict(query_string(number))).normalised()
-        runtime.fetch(keys.PRODUCT_LIST, lambda: b"[]", ttl_seconds=600, query=query)
+        products.get_or_load(query, lambda: b"[]", ttl=600)
     found = keys_of(redis, settings.PROJECT_NAME)
-    assert 0.9 * settings.CACHE_MAX_VARIANTS < len(found) <= settings.CACHE_MAX_VARIANTS
+    assert (
+        0.9 * settings.FRESHCACHE["MAX_VARIANTS"]
+        < len(found)
+        <= settings.FRESHCACHE["MAX_VARIANTS"]
+    )
     prefix = len(f"{settings.PROJECT_NAME}:1:")
     assert max(len(key) for key in found) <= prefix + LONGEST_NAME
 
 
 @pytest.mark.parametrize("max_variants", [10, 11, 50, 999])
 def test_the_bound_is_what_the_setting_says(client, books, redis, settings, max_variants):
-    settings.CACHE_MAX_VARIANTS = max_variants
+    configure(settings, MAX_VARIANTS=max_variants)
     client.get("/store/cached/")
     for number in range(80):
         assert client.get(f"/store/cached/?{query_string(number)}").status_code == 201
@@ -123,7 +129,7 @@ def test_a_search_too_long_is_400_before_any_cache_access(open_store, books):
 @pytest.fixture
 def one_slot(settings) -> Callable[[ProductQuery], keys.EntryKeys]:
     """All variants but the main one share one slot."""
-    settings.CACHE_MAX_VARIANTS = 10
+    configure(settings, MAX_VARIANTS=10)
     return lambda query: keys.entry_keys("product", query.normalised(), 10)
 
 

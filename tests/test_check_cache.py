@@ -13,8 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from redis import Redis
 
-from freshcache.entry import Entry
-from freshcache.runtime import etag_of
+from freshcache.entry import Entry, etag_of
 from store import comparison
 from store.models import Product
 from tests import preloaded

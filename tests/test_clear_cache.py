@@ -17,6 +17,7 @@ from mirakuru import TCPExecutor
 from redis import Redis
 
 from tests import depth
+from tests.configuration import configure
 from tests.preloaded import ROOT
 from tests.servers import free_port, start_redis
 
@@ -200,7 +201,7 @@ def test_redis_down_is_one_clear_error():
 
 
 def test_a_hung_redis_is_one_clear_error_soon(own, entries, server, settings):
-    settings.REDIS_READ_SECONDS = 0.5
+    configure(settings, READ_SECONDS=0.5)
     # django-redis keeps one pool of connections a URL, so this is another URL.
     impatient = {**settings.CACHES["default"], "LOCATION": f"{url_of(server)}#impatient"}
     settings.CACHES = {**settings.CACHES, "default": impatient}

@@ -11,6 +11,7 @@ from store import event_feed, event_stream, keys
 from store.connections import queue_breaker
 from store.event_feed import Feed, Follower, TooManyClients
 from store.throttling import TooMany
+from tests.configuration import configure
 from tests.line import Line
 from tests.servers import HANGING_READ_SECONDS, free_port, start_redis
 from tests.waiting import wait_for
@@ -32,7 +33,7 @@ def server(settings) -> Iterator[Redis]:
 @pytest.fixture
 def line(server, settings) -> Iterator[Line]:
     """The line that the events come by."""
-    settings.REDIS_READ_SECONDS = HANGING_READ_SECONDS
+    configure(settings, READ_SECONDS=HANGING_READ_SECONDS)
     line = Line(server.connection_pool.connection_kwargs["port"])
     settings.QUEUE_REDIS_URL = f"redis://127.0.0.1:{line.port}/0"
     yield line

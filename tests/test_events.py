@@ -19,6 +19,7 @@ from store import event_announcer, events, keys
 from store.event_announcer import Announcer, announcer
 from store.events import MOST_IN_A_TRANSACTION
 from store.models import Product
+from tests.configuration import configure
 from tests.line import Line
 from tests.servers import HANGING_READ_SECONDS, free_port, start_redis
 from tests.test_freshness import raw_sql
@@ -304,7 +305,7 @@ def test_who_reads_the_cached_list_because_of_an_event_gets_the_new_one(books, c
 @pytest.fixture
 def line(settings) -> Iterator[Line]:
     """The line to a Redis of our own, which events are announced on."""
-    settings.REDIS_READ_SECONDS = HANGING_READ_SECONDS
+    configure(settings, READ_SECONDS=HANGING_READ_SECONDS)
     server = start_redis(free_port())
     line = Line(server.port)
     settings.QUEUE_REDIS_URL = f"redis://127.0.0.1:{line.port}/0"

@@ -14,6 +14,7 @@ from pages import outages
 from simple_django_redis import demo_token
 from store import keys, locks
 from store.models import Product
+from tests.configuration import configure
 from tests.servers import free_port
 from tests.waiting import wait_for
 
@@ -157,7 +158,7 @@ def test_where_nothing_is_cached_nothing_expires(editor, books):
 
 
 def test_200_requests_at_once_are_answered_from_one_query(editor, demo_books, settings):
-    settings.CACHE_WAIT_SECONDS = settings.CACHE_LEASE_SECONDS = 30  # longer than a machine stalls
+    configure(settings, WAIT_SECONDS=30, LEASE_SECONDS=30)  # longer than a machine stalls
     editor.get("/store/cached/")
     told = press(editor, "stampede").json()
     assert told.pop("slowest_seconds") > 0

@@ -8,10 +8,12 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connection, transaction
 
+from freshcache.runtime import cache_of
 from freshcache.table_watch import TableWatch
 from store import catalogue
 from store.catalogue import ProductQuery
 from store.models import Product
+from store.regions import products
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -138,7 +140,7 @@ def test_a_transaction_that_wrote_reads_its_own_writes(books):
 @pytest.mark.smoke
 def test_a_transaction_that_writes_many_rows_forgets_once(books, monkeypatch):
     forgotten = []
-    monkeypatch.setattr("freshcache.runtime.forget", forgotten.append)
+    monkeypatch.setattr(cache_of(), "forget", forgotten.append)
     with transaction.atomic():
         for _ in range(3):
             Product.objects.bulk_create([Product(name="one of many") for _ in range(100)])
@@ -217,7 +219,7 @@ def test_a_delete_by_the_admins_action_is_seen(client, admin_client, books):
 
 def test_a_write_after_somebody_elses_execute_wrapper_is_seen(books):
     notes: list = []
-    watch = TableWatch("store_product", notes.append)
+    watch = TableWatch(["store_product"], notes.append)
 
     def wrapper(execute, sql, params, many, context):
         return execute(sql, params, many, context)
@@ -235,7 +237,7 @@ def test_a_write_after_somebody_elses_execute_wrapper_is_seen(books):
 def test_connections_that_are_there_and_new_ones_are_watched(books):
     def written() -> list:
         notes: list = []
-        watch = TableWatch("store_product", notes.append)
+        watch = TableWatch(["store_product"], notes.append)
         connection.ensure_connection()
         watch.install()
         Product.objects.update(price=34)
@@ -247,7 +249,7 @@ def test_connections_that_are_there_and_new_ones_are_watched(books):
 
 def test_a_connection_that_opens_again_is_watched_once(books, monkeypatch):
     forgotten = []
-    monkeypatch.setattr("freshcache.runtime.forget", forgotten.append)
+    monkeypatch.setattr(cache_of(), "forget", forgotten.append)
     connection.close()
     Product.objects.update(price=36)
     assert forgotten == ["product"]
@@ -271,7 +273,7 @@ def test_a_statement_whose_answer_is_lost_is_seen(client, books):
 
 def test_a_commit_by_a_statement_is_seen_even_if_its_answer_is_lost(books, monkeypatch):
     forgotten = []
-    monkeypatch.setattr("freshcache.runtime.forget", forgotten.append)
+    monkeypatch.setattr(cache_of(), "forget", forgotten.append)
     with pytest.raises(OperationalError), transaction.atomic():
         Product.objects.update(price=32)
         with connection.execute_wrapper(lose_the_answer), connection.cursor() as cursor:
@@ -339,9 +341,9 @@ def test_turning_autocommit_on_again_commits_and_is_seen(client, books):
 
 
 def test_a_transaction_keeps_nothing_that_it_makes_of_products(books):
-    assert catalogue.version()
+    assert products.version()
     with transaction.atomic():
-        assert catalogue.version() is None
+        assert products.version() is None
 
 
 def test_what_a_transaction_without_autocommit_reads_is_not_stored(client, books):

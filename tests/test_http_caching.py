@@ -11,9 +11,11 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
+from freshcache.source import database
 from store import catalogue
 from store.models import Product
+from tests.configuration import configure
 from tests.processes import StoreProcess
 from tests.servers import free_port
 
@@ -76,7 +78,7 @@ def database_out_of_reach() -> Iterator[None]:
     finally:
         connection.close()
         connection.settings_dict.update(before)
-        catalogue._database.reset()
+        database.reset()
 
 
 # --- Cache-Status and Age -------------------------------------------------------------------------
@@ -141,7 +143,7 @@ def filled_elsewhere(client, books, redis, settings) -> Callable[[], None]:
     entry = redis.getdel(key_of(settings, "product"))
     generation = redis.get(f"{settings.PROJECT_NAME}:0:product:generation")
     redis.set(key_of(settings, "product:lock"), generation + b"f" * 32, px=60_000)
-    settings.CACHE_WAIT_SECONDS = 30
+    configure(settings, WAIT_SECONDS=30)
 
     def finish() -> None:
         redis.set(key_of(settings, "product"), entry, ex=settings.CACHE_TTL)
@@ -153,7 +155,7 @@ def filled_elsewhere(client, books, redis, settings) -> Callable[[], None]:
 def test_those_who_waited_for_anothers_fill_say_so(filled_elsewhere, in_background):
     """One waits for another process, the other one for the thread of its own that waits."""
     waiting = [get_in_thread(in_background) for _ in range(2)]
-    while not process_cache.flights._under_way:
+    while not cache_of().flights._under_way:
         time.sleep(0.001)
     filled_elsewhere()
     collapsed = 0
@@ -169,7 +171,7 @@ def test_those_who_waited_for_anothers_fill_say_so(filled_elsewhere, in_backgrou
 
 
 def test_one_who_gave_up_waiting_says_so(filled_elsewhere, client, settings):
-    settings.CACHE_WAIT_SECONDS = 0.05
+    configure(settings, WAIT_SECONDS=0.05)
     response = client.get(CACHED)
     assert response.status_code == 200
     assert response.json()["from_database"] is True
@@ -194,7 +196,7 @@ def test_a_list_past_a_cache_that_is_down_says_so(client, books, settings):
         assert response.status_code == 200
         assert status_of(response) == {"fwd": "bypass", "detail": "cache-down"}
         assert "ETag" in response
-    process_cache.outage.try_to_end()
+    cache_of().outage.try_to_end()
 
 
 def test_a_stale_list_says_how_long_it_has_been_stale(client, books, redis, settings):

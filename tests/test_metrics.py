@@ -18,8 +18,7 @@ from django.test import Client, RequestFactory
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from freshcache import keys
-from freshcache.runtime import Outcome
+from freshcache import Outcome, registry
 from simple_django_redis import metric_files
 from simple_django_redis.middleware import TrustedProxyMiddleware
 from store import metric_totals
@@ -428,7 +427,7 @@ def test_label_values_are_bounded_whatever_is_asked(store, books):
         store.get(CACHED, {"Cookie": f"sessionid=x{number}", "User-Agent": f"agent {number}"})
     samples = scrape(store)
     labels = {(name, found) for _, pairs in samples for name, found in pairs}
-    assert {found for name, found in labels if name == "family"} == set(keys.FAMILIES)
+    assert {found for name, found in labels if name == "family"} == set(registry.names())
     assert {found for name, found in labels if name == "outcome"} <= OUTCOMES
     assert {found for name, found in labels if name == "result"} <= RESULTS
     assert {name for name, _ in labels} <= {"family", "outcome", "result", "le"}

@@ -13,7 +13,7 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from store import orm_caching
 from store.models import Product
 from tests.line import Line
@@ -137,10 +137,10 @@ def test_a_slow_reader_cannot_bring_old_data_back(books, monkeypatch):
 @with_cacheops
 def test_after_an_outage_nothing_is_served_that_may_be_old(books):
     price_of(books[0])
-    process_cache.outage.begin(orm_caching.RedisError("cut off"))
+    cache_of().outage.begin(orm_caching.RedisError("cut off"))
     Product.objects.update(price=3)
     assert price_of(books[0]) == 3
-    assert process_cache.outage.try_to_end()
+    assert cache_of().outage.try_to_end()
     assert price_of(books[0]) == 3
 
 

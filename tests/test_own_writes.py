@@ -14,12 +14,13 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from bench.own_writes import old_after_events, old_after_own_writes
-from freshcache import keys, runtime
 from freshcache.local_cache import MOST_TOKENS
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from store import catalogue, own_writes
 from store.models import Product, Transfer
 from store.own_writes import COOKIE, OwnWritesMiddleware
+from store.regions import products
+from tests.configuration import configure
 from tests.test_copies import copy, keep, track
 from tests.test_copies import make as make
 from tests.test_copies import server as server
@@ -101,13 +102,13 @@ def test_tokens_are_bounded_and_one_that_comes_again_counts_as_new(make):
 def looks(monkeypatch) -> list[Any]:
     """What this process asks Redis for entries."""
     asked: list[Any] = []
-    read = process_cache.entries.read
+    read = cache_of().entries.read
 
     def noting(*arguments: Any) -> Any:
         asked.append(arguments)
         return read(*arguments)
 
-    monkeypatch.setattr(process_cache.entries, "read", noting)
+    monkeypatch.setattr(cache_of().entries, "read", noting)
     return asked
 
 
@@ -169,13 +170,13 @@ def test_garbage_costs_a_look_in_redis_each_time_and_nothing_else(
 @pytest.mark.parametrize("path", [PATH, f"{PATH}?limit=1", "/store/products/"])
 def test_who_brings_a_token_is_served_what_this_process_has_not_heard_of(site: Site, books, path):
     for name in ("changed", "checked", "forget"):
-        setattr(process_cache.copies, name, lambda *_: None)
+        setattr(cache_of().copies, name, lambda *_: None)
     seen = "HTTP_X_STORE_SEEN"
 
     def ask(**brought: str) -> str:
         return str(site.ask(site.short, path, **brought).json["results"][0]["price"])
 
-    wait_for(lambda: ask() and process_cache.copies._copies)
+    wait_for(lambda: ask() and cache_of().copies._copies)
     before = ask()
     Product.objects.filter(pk=books[0].pk).update(price=4711)
     assert [ask(), ask(**{seen: TOKEN})] == [before, "4711"]
@@ -183,7 +184,7 @@ def test_who_brings_a_token_is_served_what_this_process_has_not_heard_of(site: S
 
 def test_without_redis_a_token_is_answered_from_the_database(site: Site):
     site.prepare()
-    process_cache.outage.begin(RedisError("down"))
+    cache_of().outage.begin(RedisError("down"))
     assert site.ask(site.short, HTTP_X_STORE_SEEN=TOKEN).json["from_database"]
 
 
@@ -198,7 +199,7 @@ def answer_to(method: str, view=lambda _: HttpResponse()) -> HttpResponse:
 def test_the_answer_to_a_write_brings_a_token_that_outlives_the_lag_of_copies(
     settings, max_lag_seconds
 ):
-    settings.LOCAL_CACHE, settings.LOCAL_CACHE_MAX_LAG = True, max_lag_seconds
+    configure(settings, LOCAL_CACHE=True, LOCAL_CACHE_MAX_LAG_SECONDS=max_lag_seconds)
     found = [answer_to("POST").cookies[COOKIE] for _ in range(2)]
     assert len({one.value for one in found}) == 2
     assert all(re.fullmatch("[0-9a-f]{32}", one.value) for one in found)
@@ -207,20 +208,20 @@ def test_the_answer_to_a_write_brings_a_token_that_outlives_the_lag_of_copies(
 
 
 def test_the_token_is_made_once_redis_knows_of_the_write(settings, books, redis):
-    settings.LOCAL_CACHE = True
+    configure(settings, LOCAL_CACHE=True)
     catalogue.list_products_cached(catalogue.ALL_PRODUCTS)
-    generation = runtime.generation(keys.PRODUCT_LIST)
+    generation = products.version()
 
     def write(_: object) -> HttpResponse:
         books[0].save()
         return HttpResponse()
 
     assert COOKIE in answer_to("PUT", write).cookies
-    assert runtime.generation(keys.PRODUCT_LIST) != generation
+    assert products.version() != generation
 
 
 def test_where_nothing_lags_there_is_no_cookie(settings, client):
-    settings.LOCAL_CACHE = False
+    configure(settings, LOCAL_CACHE=False)
     with pytest.raises(MiddlewareNotUsed):
         OwnWritesMiddleware(lambda _: HttpResponse())
     response = HttpResponse()
@@ -230,7 +231,7 @@ def test_where_nothing_lags_there_is_no_cookie(settings, client):
 
 @pytest.mark.parametrize("address", ["/store/imports/", "/store/jobs/import-{}/", "/jobs/"])
 def test_who_is_told_how_far_an_import_has_come_finds_its_products(settings, admin_client, address):
-    settings.LOCAL_CACHE = True
+    configure(settings, LOCAL_CACHE=True)
     now = timezone.now()
     transfer = Transfer.objects.create(kind=Transfer.Kind.IMPORT, touched_at=now)
     answer = admin_client.get(address.format(transfer.pk))

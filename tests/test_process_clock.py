@@ -30,6 +30,7 @@ from freshcache.redis.entries import Claim, RedisEntries
 from freshcache.redis.pool import judge_at
 from freshcache.result import Item, Limits, Outcome
 from tests import preloaded
+from tests.configuration import configure
 from tests.relay import Relay
 from tests.servers import free_port, start_redis
 from tests.waiting import wait_for
@@ -144,7 +145,7 @@ def held_up(server: TCPExecutor, settings: Any, request: Any) -> Iterator[HeldUp
         Redis(port=server.port) as redis,
     ):
         redis.flushall()
-        settings.REDIS_READ_SECONDS = READ_SECONDS
+        configure(settings, READ_SECONDS=READ_SECONDS)
         settings.REDIS_URL = settings.QUEUE_REDIS_URL = f"redis://127.0.0.1:{made.port}/0"
         default = {**settings.CACHES["default"], "LOCATION": settings.REDIS_URL}
         settings.CACHES = {**settings.CACHES, "default": default}

@@ -16,7 +16,7 @@ from rq.job import JobStatus
 from rq.registry import ScheduledJobRegistry
 
 from freshcache.circuit_breaker import Unavailable
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from store import jobs, keys, queues, timetable
 from store.allowed_jobs import ALLOWED
 from store.worker import StoreWorker
@@ -134,7 +134,7 @@ def enqueued(job_id: str) -> bool:
 def test_a_job_makes_up_for_lost_invalidations_before_its_process_ends(rq, monkeypatch):
     done = []
     monkeypatch.setattr(Worker, "perform_job", lambda self, job, queue: done.append("job"))
-    monkeypatch.setattr(process_cache.outage, "settle", lambda: done.append("settled"))
+    monkeypatch.setattr(cache_of().outage, "settle", lambda: done.append("settled"))
     queues.enqueue("store.jobs.clear_sessions", job_id="one")
     StoreWorker(["default"], connection=rq).perform_job(queues.find("one"), None)
     assert done == ["job", "settled"]

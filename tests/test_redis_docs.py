@@ -13,8 +13,9 @@ from django.test import Client
 from redis import Redis
 
 from freshcache import keys as cache_keys
+from freshcache import registry
 from freshcache.keys import UNVERSIONED
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from store import keys, locks, queues, warm_up
 from store.redis_survey import family_of
 from tests.preloaded import ROOT
@@ -38,11 +39,11 @@ MADE = {
     ],
     "generation_key": lambda: [
         str(caches["default"].make_key(cache_keys.generation_key(family), UNVERSIONED))
-        for family in cache_keys.FAMILIES
+        for family in registry.names()
     ],
     "probe_key": lambda: [
         str(caches["default"].make_key(cache_keys.probe_key(family), UNVERSIONED))
-        for family in cache_keys.FAMILIES
+        for family in registry.names()
     ],
     "orm_prefix": lambda: [
         f"{keys.orm_prefix('0f3c')}{name}"
@@ -97,8 +98,9 @@ def rows_of(key: str) -> list[Row]:
 def test_every_function_that_makes_keys_is_in_the_table():
     functions = {
         name
-        for name, _ in inspect.getmembers(keys, inspect.isfunction)
-        if inspect.getmodule(getattr(keys, name)) is keys and re.search("_(keys?|prefix)$", name)
+        for module in (keys, cache_keys)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if inspect.getmodule(function) is module and re.search("_(keys?|prefix)$", name)
     }
     assert functions == MADE.keys()
     assert {row.made_by for row in rows()} - {"Django", "RQ"} == functions
@@ -119,15 +121,16 @@ def test_the_report_finds_the_family_of_every_key(function):
 
 
 def test_every_family_of_cached_entries_is_in_the_table():
-    for family in cache_keys.FAMILIES:
+    for family in registry.names():
         assert rows_of(cached(family)[0])
 
 
 def test_every_lifetime_of_keys_py_and_of_the_settings_that_the_table_names_exists():
     table = DOCS.split("## Every key")[1].split("\n## ")[0]
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", table))
-    assert {name for name in vars(keys) if name.endswith("_SECONDS")} <= named
-    assert [name for name in named if not hasattr(keys, name) and not hasattr(settings, name)] == []
+    known = vars(keys) | vars(cache_keys)
+    assert {name for name in known if name.endswith("_SECONDS")} <= named
+    assert [name for name in named if name not in known and not hasattr(settings, name)] == []
 
 
 @pytest.mark.smoke
@@ -137,7 +140,7 @@ def test_everything_in_redis_is_in_the_table_with_its_type_and_a_lifetime(
     settings.THROTTLE_LOGIN = settings.THROTTLE_WRITES = (100, 60)
     monkeypatch.setattr(queues, "enqueue", lambda function: None)  # RQ's keys have a test below.
     # A process proves once which server it speaks to, and an earlier test may have had it do so.
-    monkeypatch.setattr(process_cache.outage, "_has_looked", False)
+    monkeypatch.setattr(cache_of().outage, "_has_looked", False)
     warm_up.request()
     User.objects.create_superuser("chief", password="secret")
     books[0].save()

@@ -15,7 +15,7 @@ from redis.connection import Connection
 from freshcache.background_refresh import MOST_THREADS, Refills
 from freshcache.entry import Entry
 from freshcache.local_cache import BRIDGED_PART, Copies, Copy
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from store.models import Product
 from tests.processes import Answer
 from tests.servers import free_port, start_redis
@@ -244,7 +244,7 @@ def test_without_a_thread_hits_are_served_and_refills_begin_again_later(make, re
 @pytest.mark.django_db(transaction=True)
 def test_without_a_thread_the_lists_are_answered(client, no_thread_to_be_had, monkeypatch):
     copies = Copies(lambda: None, list, 0.1, 1000)
-    monkeypatch.setattr(process_cache, "copies", copies)
+    monkeypatch.setattr(cache_of(), "copies", copies)
     assert client.get("/store/").status_code == 200
     assert client.get("/store/cached/").status_code == 201
     assert client.get("/store/cached/").status_code == 200

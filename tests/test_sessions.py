@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from store.session_backend import SessionStore
 from tests.servers import free_port
 from tests.waiting import wait_for
@@ -181,9 +181,9 @@ def test_signing_out_elsewhere_meanwhile_interrupts_no_request(chief, books):
 @pytest.fixture
 def outage(monkeypatch):
     """The outage of this process, which ends when the test says so."""
-    wait_for(lambda: process_cache.outage._thread is None)  # That of an earlier test would end it.
-    monkeypatch.setattr(process_cache.outage, "_see_to_recovery", lambda: None)
-    return process_cache.outage
+    wait_for(lambda: cache_of().outage._thread is None)  # That of an earlier test would end it.
+    monkeypatch.setattr(cache_of().outage, "_see_to_recovery", lambda: None)
+    return cache_of().outage
 
 
 @pytest.fixture

@@ -24,10 +24,12 @@ from freshcache import runtime
 from freshcache.http import fast_path
 from freshcache.http import gzip as gzipping
 from freshcache.http.fast_path import ShortWay
-from freshcache.runtime import process_cache
+from freshcache.runtime import cache_of
 from simple_django_redis.handler import Handler
-from store import catalogue, own_writes
+from store import own_writes
 from store.models import Product
+from store.regions import products
+from tests.configuration import configure
 from tests.processes import StoreProcess
 from tests.waiting import wait_for
 
@@ -99,9 +101,9 @@ class Reply:
 @pytest.fixture
 def copies(settings, monkeypatch) -> None:
     """This process keeps copies, as processes do by default."""
-    settings.LOCAL_CACHE = True
-    settings.LOCAL_CACHE_MAX_LAG = 5  # A machine that stalls must not end the serving of copies.
-    monkeypatch.setattr(process_cache, "copies", runtime._copies())
+    # A machine that stalls must not end the serving of copies.
+    configure(settings, LOCAL_CACHE=True, LOCAL_CACHE_MAX_LAG_SECONDS=5)
+    monkeypatch.setattr(cache_of(), "copies", runtime.local_cache_of(cache_of().entries))
 
 
 @pytest.fixture
@@ -407,11 +409,11 @@ def test_a_write_that_redis_cannot_be_told_of_counts_here_all_the_same(site, mon
 
     site.prepare()
     with monkeypatch.context() as patched:
-        patched.setattr(process_cache.entries, "forget", refuse)
+        patched.setattr(cache_of().entries, "forget", refuse)
         Product.objects.update(price=4)
-    assert process_cache.copies.find("product", "") is None
+    assert cache_of().copies.find("product", "") is None
     assert {one["price"] for one in site.ask(site.short).json["results"]} == {4}
-    assert process_cache.outage.try_to_end()
+    assert cache_of().outage.try_to_end()
     assert {one["price"] for one in site.ask(site.short).json["results"]} == {4}
 
 
@@ -419,9 +421,9 @@ def test_who_fills_the_entry_has_a_copy_of_it_at_once(site):
     site.prepare()
     Product.objects.update(price=9)
     # An announcement that comes while the entry is filled would have the copy not kept.
-    assert catalogue.version()
+    assert products.version()
     asked_at = time.monotonic()
-    wait_for(lambda: process_cache.copies._announcements.complete_until > asked_at)
+    wait_for(lambda: cache_of().copies._announcements.complete_until > asked_at)
     assert site.ask(site.short).status.startswith("201")
     site.reached_django = 0
     assert {one["price"] for one in site.ask(site.short).json["results"]} == {9}
@@ -432,7 +434,7 @@ def test_who_fills_the_entry_has_a_copy_of_it_at_once(site):
 def test_a_long_body_is_sent_as_it_is_kept_instead_of_copied(site, monkeypatch, headers):
     monkeypatch.setattr(fast_path, "LONG_BYTES", 100)
     site.prepare(**headers)
-    kept = process_cache.copies.find("product", "")
+    kept = cache_of().copies.find("product", "")
     wanted = site.short._deflated[kept] if headers else kept.entry.body
     site.reached_django = 0
     reply = site.ask(site.short, **headers)
@@ -443,7 +445,7 @@ def test_a_long_body_is_sent_as_it_is_kept_instead_of_copied(site, monkeypatch, 
 
 def test_without_redis_nothing_is_answered_ahead_of_django(site):
     site.prepare()
-    process_cache.outage.begin(RedisError("gone"))
+    cache_of().outage.begin(RedisError("gone"))
     site.reached_django = 0
     assert site.ask(site.short).json["from_database"] is True
     assert site.reached_django == 1

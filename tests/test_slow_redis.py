@@ -20,11 +20,11 @@ from django.urls import get_resolver
 from django.utils import timezone
 from redis import Redis
 
-from freshcache import keys, runtime
 from freshcache.circuit_breaker import Unavailable
 from freshcache.local_cache import NoCopies
 from freshcache.redis import budget as redis_budget
-from freshcache.runtime import Outcome, process_cache
+from freshcache.result import Outcome
+from freshcache.runtime import cache_of
 from pages import redis_state
 from store import (
     basket_lines,
@@ -39,7 +39,9 @@ from store.catalogue import ProductQuery
 from store.connections import queue_breaker, queue_redis
 from store.event_announcer import announcer
 from store.models import Product, Transfer
+from store.regions import products
 from store.throttling import TooMany, breaker
+from tests.configuration import configure
 from tests.relay import Relay
 from tests.servers import free_port, start_redis
 
@@ -110,20 +112,20 @@ def line(redis, server, settings, monkeypatch) -> Iterator[Slow]:
             name: {**cache, "LOCATION": url} for name, cache in settings.CACHES.items()
         }
         settings.THROTTLE_WRITES, settings.THROTTLE_LOGIN = (120, 60), (10, 60)
-        monkeypatch.setattr(process_cache, "copies", NoCopies())
+        monkeypatch.setattr(cache_of(), "copies", NoCopies())
         monkeypatch.setattr(redis_state, "latest", redis_state.Latest())
         monkeypatch.setattr(redis_budget, "Stopwatch", Wall)
-        settings.REDIS_READ_SECONDS = 5.0  # For the connections, which a busy machine must not end.
+        configure(
+            settings, READ_SECONDS=5.0
+        )  # For the connections, which a busy machine must not end.
         queue_redis().ping()
         for alias in settings.CACHES:
             caches[alias].client.get_client().ping()
-        process_cache.outage.try_to_end()
-        settings.CACHE_BUDGET_SECONDS = BUDGET_SECONDS
-        settings.REDIS_READ_SECONDS = BUDGET_SECONDS * 0.36
-        settings.REDIS_COMMAND_SECONDS = BUDGET_SECONDS * 0.76
+        cache_of().outage.try_to_end()
+        configure(settings, BUDGET_SECONDS=BUDGET_SECONDS, READ_SECONDS=None)
         yield made
         settle()
-        assert not process_cache.outage.lasts
+        assert not cache_of().outage.lasts
         assert breaker._next_try is queue_breaker._next_try is None
 
 
@@ -269,9 +271,8 @@ def test_a_request_spends_no_more_than_its_budget(way, state, staff, line, books
 
 
 def test_a_fill_is_begun_only_if_its_end_is_within_the_budget(line, books, client, settings):
-    settings.CACHE_BUDGET_SECONDS = ANSWER_SECONDS * 5.2
-    settings.REDIS_COMMAND_SECONDS = settings.CACHE_BUDGET_SECONDS * 0.76
-    runtime.generation(keys.PRODUCT_LIST)
+    configure(settings, BUDGET_SECONDS=ANSWER_SECONDS * 5.2)
+    products.version()
     assert line.count(lambda: client.get("/store/cached/?limit=1")) <= 5
 
 
@@ -309,12 +310,12 @@ def outside() -> Iterator[None]:
 
 
 def test_a_write_is_announced_to_the_cache_however_late_it_is(books, line, spent):
-    before = runtime.generation(keys.PRODUCT_LIST)
+    before = products.version()
     assert before is None  # It can do without.
     with outside():
         catalogue.list_products_cached(ProductQuery())
     Product.objects.filter(pk=books[0].pk).update(price=7)
-    assert not process_cache.outage.lasts
+    assert not cache_of().outage.lasts
     with outside():
         found = catalogue.list_products_cached(ProductQuery())
     assert found.fetched.outcome is Outcome.FILLED
@@ -348,7 +349,7 @@ def test_a_claim_is_given_back_past_the_budget(books, line, redis, monkeypatch):
 
     token = redis_budget._budget.set(redis_budget.Budget())
     with pytest.raises(Product.DoesNotExist):
-        runtime.fetch(keys.PRODUCT_LIST, load, ttl_seconds=60)
+        products.get_or_load("", load, ttl=60)
     redis_budget._budget.reset(token)
     assert not [key for key in redis.scan_iter() if key.endswith(b":lock")]
 

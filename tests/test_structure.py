@@ -44,6 +44,7 @@ DOMAIN = {
     "product_csv",
     "product_rules",
     "ranking",
+    "regions",
     "transfers",
 }
 
@@ -77,6 +78,16 @@ def test_a_module_imports_only_from_its_own_layer_or_below(path):
         pytest.skip("wires the layers together once Django has loaded them")
     above = {other for other in imported_by(path) if layer(other) > layer(module)}
     assert not above
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "freshcache").rglob("*.py")),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_the_cache_imports_nothing_of_the_other_folders(path):
+    others = "store|pages|simple_django_redis|bench|tests|example"
+    assert not re.search(rf"^\s*(from|import) ({others})\b", path.read_text(), re.MULTILINE)
 
 
 def test_the_store_does_not_know_its_pages():

@@ -17,9 +17,9 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from freshcache.http.decorators import cached_response
-from store import catalogue
 from store.models import Product
+from store.regions import products
+from tests.configuration import configure
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
@@ -36,7 +36,7 @@ def answer(name: str, **response) -> Response:
 class Shared(APIView):
     permission_classes = ()
 
-    @cached_response(60)
+    @products.cached_response(60)
     def handle(self, request):
         return answer("shared")
 
@@ -44,19 +44,19 @@ class Shared(APIView):
 
 
 class PerUser(APIView):
-    @cached_response(60, vary_on=["user"])
+    @products.cached_response(60, vary_on=["user"])
     def get(self, request):
         return answer(request.user.username or "nobody")
 
 
 @api_view()
-@cached_response(60, vary_on=["Accept-Language"])
+@products.cached_response(60, vary_on=["Accept-Language"])
 def in_languages(request):
     return answer(request.headers.get("Accept-Language", ""))
 
 
 @api_view()
-@cached_response(60)
+@products.cached_response(60)
 def refusing(request):
     what = request.query_params["what"]
     if what == "cookie":
@@ -110,21 +110,21 @@ IN_THE_KEY = {
 
 
 @api_view()
-@cached_response(60, vary_on=["X-Declared"])
+@products.cached_response(60, vary_on=["X-Declared"])
 def reading(request):
     (READS | IN_THE_KEY)[request.query_params["what"]](request)
     return answer("reading")
 
 
 @api_view()
-@cached_response(60)
+@products.cached_response(60)
 def missing(request):
     calls.append("missing")
     raise NotFound("It is not there.")
 
 
 @api_view()
-@cached_response(60)
+@products.cached_response(60)
 def sometimes(request):
     calls.append("")
     secret = request._request.__dict__["headers"]._meta  # Looks without being seen.
@@ -137,7 +137,7 @@ together = threading.Barrier(4)
 
 
 @api_view()
-@cached_response(60)
+@products.cached_response(60)
 def four_at_once(request):
     if calls:  # Not the first one.
         together.wait(60)
@@ -148,7 +148,7 @@ def four_at_once(request):
 
 
 @api_view()
-@cached_response(60)
+@products.cached_response(60)
 def long_lived(request):
     return answer("long", headers={"Cache-Control": "public, max-age=60", "Vary": "Accept"})
 
@@ -158,7 +158,7 @@ marks = itertools.count()  # Each of threads that come at once gets its own.
 
 
 @api_view()
-@cached_response(60)
+@products.cached_response(60)
 def held_with_a_cookie(request):
     held.set()
     assert go_on.wait(30)
@@ -267,7 +267,9 @@ def test_who_is_signed_in_goes_past_an_entry_that_does_not_vary_on_users(client)
 
 @as_own_urls
 def test_an_entry_of_one_user_is_never_shared(client, settings):
-    settings.CACHE_MAX_VARIANTS = 10**9  # Entries that share one of its places displace each other.
+    configure(
+        settings, MAX_VARIANTS=10**9
+    )  # Entries that share one of its places displace each other.
     ann, bob = sign_in("ann"), sign_in("bob")
     for _ in range(2):
         assert ann.get("/per-user/").json()["name"] == "ann"
@@ -452,4 +454,4 @@ def test_no_lifetime_is_longer_than_cache_ttl(client, books, settings):
     client.get("/store/products/")
     ttl = client.get("/store/products/")["Cache-Status"].rpartition("ttl=")[2]
     assert 20 <= int(ttl) <= 30
-    assert catalogue.fetch(lambda: b"1", query="q", ttl_seconds=5).ttl_seconds <= 5
+    assert products.get_or_load("q", lambda: b"1", ttl=5).ttl_seconds <= 5

@@ -9,7 +9,7 @@ from django.core.cache import caches
 from bench.cache_costs.catalogues import open_catalogue
 from bench.cache_costs.figures import AS_IS, CompressionTimes
 from bench.cache_costs.requests import MeasurementError, read, timed
-from freshcache.runtime import Outcome
+from freshcache import Outcome
 
 REPEATS_PER_ROUND = 3
 

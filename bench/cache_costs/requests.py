@@ -11,10 +11,10 @@ from django.core.cache import caches
 from bench.cache_costs.catalogues import open_catalogue
 from bench.cache_costs.figures import Memory, RequestTimes, Traffic
 from bench.cache_costs.traffic import observer, traffic_of
-from freshcache import keys
-from freshcache.runtime import Outcome
+from freshcache import Outcome, keys
 from store import catalogue
 from store.catalogue import ProductQuery
+from store.regions import products
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def request_traffic(name: str) -> dict[str, Traffic]:
         "a hit": traffic_of(lambda: read(Outcome.HIT)),
     }
     with observer() as redis:
-        redis.delete(_whole_key(keys.PRODUCT_LIST))
+        redis.delete(_whole_key(products.name))
         found["a miss on an expired entry"] = traffic_of(lambda: read(Outcome.FILLED))
         found["an invalidation"] = traffic_of(catalogue.products_changed)
         redis.script_flush()
@@ -83,7 +83,7 @@ def memory(name: str) -> Memory:
     """Return the size of the list and what Redis needs for its entry and for the stale copy."""
     open_catalogue(name)
     body = read(Outcome.FILLED).body
-    names = keys.entry_keys(keys.PRODUCT_LIST)
+    names = keys.entry_keys(products.name)
     with observer() as redis:
         entry, stale = (
             int(redis.memory_usage(_whole_key(key)) or 0) for key in (names.entry, names.stale)

@@ -8,7 +8,7 @@ from bench.cache_costs.catalogues import make_catalogue
 from bench.cache_costs.figures import Traffic
 from bench.cache_costs.requests import read
 from bench.cache_costs.traffic import traffic_of
-from freshcache.runtime import Outcome
+from freshcache import Outcome
 from store import catalogue
 from store.models import Product
 

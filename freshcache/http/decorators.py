@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from django.core.exceptions import PermissionDenied
@@ -23,11 +23,11 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from freshcache import conf
 from freshcache.http import headers as http_headers
 from freshcache.http.renderers import ReadyJSON, ReadyJSONRenderer
 from freshcache.http.request_reads import noted
-from freshcache.runtime import Fetched
-from store import catalogue
+from freshcache.region import Region
 
 USER = "user"
 # What tells users apart, for caches between the client and the store.
@@ -41,14 +41,6 @@ MOST_PASSES = 1000
 LONGEST_REASON = 100
 
 View = Callable[..., Response]
-
-
-class Fetch(Protocol):
-    """How an answer is got through the cache; `catalogue.fetch` is for what is made of products."""
-
-    def __call__(
-        self, load: Callable[[], bytes], *, query: str, ttl_seconds: int | None
-    ) -> Fetched: ...
 
 
 class NotStorable(Exception):
@@ -86,11 +78,11 @@ class Passes:
 
 
 def cached_response(
+    region: Region,
     ttl_seconds: int | None,
     *,
     vary_on: Sequence[str] = (),
     check: Callable[[QueryDict], object] = lambda _: None,
-    fetch: Fetch = catalogue.fetch,
 ) -> Callable[[View], View]:
     """Answer GET and HEAD of an API view (or of a method of one) from the cache.
 
@@ -131,7 +123,7 @@ def cached_response(
                 passes.remove(query)
                 return response
             try:
-                fetched = fetch(load, query=query, ttl_seconds=ttl_seconds)
+                fetched = region.get_or_load(query, load, ttl=ttl_seconds)
             except NotStorable as found:
                 passes.add(query)
                 # Another request's may come out of a read that this one has shared.
@@ -196,7 +188,7 @@ def _run(
 def _passed(response: Response, reason: str) -> Response:
     """Say in the headers why an answer was not stored."""
     text = re.sub(r'[^ -~]|["\\]', "?", reason)[:LONGEST_REASON]
-    response["Cache-Status"] = f'{http_headers.CACHE_NAME}; fwd=bypass; detail="{text}"'
+    response["Cache-Status"] = f'{conf.current().name}; fwd=bypass; detail="{text}"'
     return response
 
 

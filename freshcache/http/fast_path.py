@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from freshcache import runtime
 from freshcache.http import gzip as gzipping
 from freshcache.http import headers as http_headers
-from freshcache.runtime import Copy, Fetched
+from freshcache.local_cache import Copy
+from freshcache.region import Region
+from freshcache.result import Result
 
 Headers = list[tuple[str, str]]
 StartResponse = Callable[..., Any]
@@ -82,17 +83,17 @@ OF_ONE_ANSWER = {
 }
 
 
-def no_head(_fetched: Fetched, _seconds: float) -> bytes:
+def no_head(_fetched: Result, _seconds: float) -> bytes:
     return b""
 
 
 class Served(NamedTuple):
     """Which entry an answer came from, and what stands around it there."""
 
-    family: str
+    region: Region
     query: str
     # Makes what stands in front, of how the entry was come by and the seconds that this took.
-    head: Callable[[Fetched, float], bytes] = no_head
+    head: Callable[[Result, float], bytes] = no_head
     tail: bytes = b""
 
 
@@ -131,7 +132,7 @@ class ShortWay:
         if name is None:
             return self._application(environ, start_response)
         if kind := self._kinds.get(name):
-            copy = runtime.find_copy(kind.served.family, kind.served.query, self._tokens(environ))
+            copy = kind.served.region.find_local(kind.served.query, self._tokens(environ))
             if copy:
                 return self._answer(environ, start_response, kind, copy, started)
         return self._application(environ, self._noting(environ, start_response, name))

@@ -11,9 +11,9 @@ from rest_framework.renderers import BrowsableAPIRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from freshcache.runtime import Fetched, Outcome
+from freshcache import conf
+from freshcache.result import Outcome, Result
 
-CACHE_NAME = "store"
 # Browsers and proxies may keep an answer but have to ask each time: a write makes it old at once.
 CACHE_CONTROL = "no-cache"
 FORWARDED = {
@@ -24,9 +24,9 @@ FORWARDED = {
 }
 
 
-def cache_status(fetched: Fetched) -> str:
+def cache_status(fetched: Result) -> str:
     """Return the value of Cache-Status for what was come by like `fetched`."""
-    parts = [CACHE_NAME, FORWARDED.get(fetched.outcome, "hit")]
+    parts = [conf.current().name, FORWARDED.get(fetched.outcome, "hit")]
     if fetched.ttl_seconds is not None:
         parts.append(f"ttl={math.floor(fetched.ttl_seconds)}")
     if fetched.detail:
@@ -34,7 +34,7 @@ def cache_status(fetched: Fetched) -> str:
     return "; ".join(parts)
 
 
-def headers(fetched: Fetched) -> dict[str, str]:
+def headers(fetched: Result) -> dict[str, str]:
     """Return the headers that say how `fetched` was come by."""
     found = {
         "Cache-Status": cache_status(fetched),
@@ -49,7 +49,7 @@ def headers(fetched: Fetched) -> dict[str, str]:
 
 
 def finish(
-    request: Request, response: Response, fetched: Fetched, *, private: bool = False
+    request: Request, response: Response, fetched: Result, *, private: bool = False
 ) -> Response:
     """Say in the headers how `fetched` was come by; 304 without a body if the client has it already.
 
@@ -63,7 +63,7 @@ def finish(
     return response
 
 
-def _is_known(request: Request, fetched: Fetched) -> bool:
+def _is_known(request: Request, fetched: Result) -> bool:
     """Say whether the client has the body already, by its If-None-Match (weak comparison).
 
     A page around the body has no tag, as no two are the same.

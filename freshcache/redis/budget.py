@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from freshcache import conf
 from freshcache.process_clock import Stopwatch
 from freshcache.redis.errors import NotThisTime
 from freshcache.sparing_log import Sparingly
@@ -42,10 +42,10 @@ class Budget:
         Where this process is late, so is a Redis on the same machine: patience is the limit then.
         """
         slow = self.spent_seconds / self.times * trips if trips > 1 and self.times else 0.0
-        expected = self.spent_seconds + max(settings.REDIS_READ_SECONDS, slow)
-        if expected <= settings.CACHE_BUDGET_SECONDS:
+        expected = self.spent_seconds + max(conf.current().read_timeout, slow)
+        if expected <= conf.current().budget_seconds:
             return True
-        return self._watch.was_late and self._watch.own_seconds < settings.CACHE_WAIT_SECONDS
+        return self._watch.was_late and self._watch.own_seconds < conf.current().wait_seconds
 
 
 _budget: ContextVar[Budget | None] = ContextVar("redis_budget", default=None)

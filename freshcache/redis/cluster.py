@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from django.conf import settings
 from django_redis.pool import ConnectionFactory
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -21,6 +20,7 @@ from redis.exceptions import AskError, MovedError, RedisClusterException, TryAga
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from freshcache import conf
 from freshcache.redis.errors import NotThisTime
 from freshcache.redis.pool import NoConnectionFree, WaitingPool
 
@@ -131,10 +131,10 @@ _making = threading.Lock()
 def cluster_redis() -> ClusterRedis:
     """Return this process' client of REDIS_URL, a cluster; raises RedisError if no node answers."""
     # If none does, that takes a while, and nobody needs to wait for another to find out.
-    if not _making.acquire(timeout=settings.REDIS_CONNECT_SECONDS):
+    if not _making.acquire(timeout=conf.current().connect_timeout):
         raise NoConnectionFree("another thread is looking for the cluster")
     try:
-        return _client(tuple(settings.REDIS_CLUSTER_NODES))
+        return _client(tuple(conf.current().cluster_nodes))
     finally:
         _making.release()
 
@@ -148,9 +148,7 @@ def _client(nodes: tuple[str, ...]) -> ClusterRedis:
             ClusterNode(one.hostname, one.port or 6379) for one in map(urlsplit, others)
         ],
         connection_pool_class=WaitingPool,
-        socket_connect_timeout=settings.REDIS_CONNECT_SECONDS,
-        socket_timeout=settings.REDIS_READ_SECONDS,
-        **settings.REDIS_POOL | {"retry": Retry(NoBackoff(), 0)},
+        **conf.current().pool_options | {"retry": Retry(NoBackoff(), 0)},
     )
 
 
@@ -181,7 +179,7 @@ def ping(client: Any) -> None:
 
 def primary_digest(server: Any) -> str:
     """Return what tells `server`, a primary of a cluster, from the others; "" if there is no cluster."""
-    if not settings.REDIS_CLUSTER_NODES:
+    if not conf.current().cluster_nodes:
         return ""
     options = server.connection_pool.connection_kwargs
     return _digest(options["host"], options["port"])
@@ -194,7 +192,7 @@ def _digest(host: str, port: int) -> str:
 
 def primary_urls() -> list[str]:
     """Return a plain URL for each primary of the cluster; raises RedisError."""
-    url = urlsplit(settings.REDIS_CLUSTER_NODES[0])
+    url = urlsplit(conf.current().cluster_nodes[0])
     who, at_sign, _ = url.netloc.rpartition("@")
     found = sorted((node.host, node.port) for node in cluster_redis().get_primaries())
     names = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found]

@@ -22,7 +22,7 @@ from freshcache.entry import NO_GENERATION, Entry, new_token, start_of
 from freshcache.keys import EntryKeys
 from freshcache.redis import cluster
 from freshcache.redis.generations import as_generation, new_generation
-from freshcache.redis.pool import WaitingPool
+from freshcache.redis.pool import WaitingPool, client_of
 
 T = TypeVar("T")
 
@@ -98,7 +98,10 @@ class Claim(Enum):
 
 
 class RedisEntries:
-    """The entries of all processes that share a Redis server."""
+    """The entries of all processes that share a Redis server, that of a cache alias."""
+
+    def __init__(self, alias: str = "default") -> None:
+        self.alias = alias
 
     def read(self, names: EntryKeys, query: str) -> Seen:
         return self._look(names.generation, query, *names.places)
@@ -318,10 +321,10 @@ class RedisEntries:
         return [self._key(name) for name in names]
 
     def _key(self, name: str, version: int | None = None) -> str:
-        return str(caches["default"].make_key(name, version))
+        return str(caches[self.alias].make_key(name, version))
 
     def _client(self) -> Any:
-        return caches["default"].client.get_client()  # type: ignore[attr-defined]  # django-redis
+        return client_of(caches[self.alias])
 
 
 def _make_generation(redis: Any, key: str) -> str:

@@ -7,8 +7,6 @@ primary than the one it was made under.
 
 from typing import Any
 
-from django.conf import settings
-
 from freshcache.entry import as_token, new_token
 from freshcache.redis import cluster
 from freshcache.redis.pool import primary_epoch
@@ -30,5 +28,5 @@ def as_generation(data: bytes | None, redis: Any) -> str | None:
 
 def _epoch(redis: Any) -> str:
     """Return what changes with the primary; "" where there can be no other."""
-    epoch = cluster.primary_digest(redis) or primary_epoch(settings.REDIS_URL)
+    epoch = cluster.primary_digest(redis) or primary_epoch(redis)
     return epoch[:EPOCH_CHARACTERS]

@@ -6,14 +6,15 @@ from contextlib import closing
 from functools import cache
 from queue import Empty
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
-from django.conf import settings
 from django_redis.pool import ConnectionFactory
 from redis import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from freshcache import conf
 from freshcache.circuit_breaker import Verdict
 from freshcache.process_clock import retry_while_late
 from freshcache.redis import budget as redis_budget
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 class NoConnectionFree(NotThisTime):
-    """All of REDIS_MAX_CONNECTIONS were in use for longer than a request may wait for one."""
+    """All of the pool's connections were in use for longer than a request may wait for one."""
 
 
 class WaitingPool(BlockingConnectionPool):
@@ -94,21 +95,37 @@ def make_pool(url: str, **options: Any) -> WaitingPool:
 
     With the cache's short timeouts and no retries, unless `options` say otherwise.
     """
-    options = {
-        "socket_connect_timeout": settings.REDIS_CONNECT_SECONDS,
-        "socket_timeout": settings.REDIS_READ_SECONDS,
-        **settings.REDIS_POOL,
-        **options,
-    }
+    options = {**conf.current().pool_options, **options}
     if is_of_sentinels(url):
         return WaitingPool(**options | parse(url))  # type: ignore[no-untyped-call]
     return WaitingPool.from_url(url, **options)
 
 
-def primary_epoch(url: str) -> str:
+def client_of(cache: Any) -> Any:
+    """Return a client of the server of one of django-redis' caches, with the cache's own short timeouts.
+
+    The project's own client, with whatever timeouts it has, is left to the project.
+    """
+    client = cache.client.get_client(write=True)
+    pool = client.connection_pool if isinstance(client, Redis) else None
+    if pool is None or isinstance(pool, WaitingPool):  # A cluster's client has its own as well.
+        return client
+    with _making_clients:
+        if pool not in _clients:
+            options = {**pool.connection_kwargs, **conf.current().pool_options}
+            options |= {"connection_class": pool.connection_class, "decode_responses": False}
+            _clients[pool] = Redis(connection_pool=WaitingPool(**options))  # type: ignore[no-untyped-call]
+        return _clients[pool]
+
+
+_clients: WeakKeyDictionary[Any, Redis] = WeakKeyDictionary()
+_making_clients = threading.Lock()
+
+
+def primary_epoch(redis: Any) -> str:
     """Return a digest that changes whenever another server becomes the primary; "" where none can."""
-    primary = _primary(url)
-    return primary.epoch if primary else ""
+    service = redis.connection_pool.connection_kwargs.get("service")
+    return primary_of(service).epoch if service else ""
 
 
 def when_primary_changes(url: str, tell: Callable[[], object]) -> None:

@@ -371,8 +371,8 @@ BREAKS = [
     Break(
         "a copy is served at once in an outage",
         AREA,
-        "if process_cache.outage.lasts:\n        return None",
-        "if False:\n        return None",
+        "if cache.outage.lasts:\n            return None",
+        "if False:\n            return None",
         [f"{ASIDE_COPIES}::test_a_copy_is_not_served_in_an_outage"],
     ),
     Break(

@@ -10,8 +10,8 @@ BREAKS = [
     Break(
         "events are out before the cached lists are forgotten",
         AREA,
-        "        catalogue.watch_writes()\n        events.watch_writes()",
-        "        events.watch_writes()\n        catalogue.watch_writes()",
+        '    "freshcache",\n    "pages",\n    "store",',
+        '    "pages",\n    "store",\n    "freshcache",',
         [f"{EVENTS}::test_the_cached_lists_are_forgotten_before_the_event_is_out"],
     ),
     Break(

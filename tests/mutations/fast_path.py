@@ -114,15 +114,15 @@ BREAKS = [
     Break(
         "in an outage copies are served ahead",
         AREA,
-        "    if process_cache.outage.lasts:\n        return None\n    names",
-        "    names",
+        "        if cache.outage.lasts:\n            return None\n        names",
+        "        names",
         [f"{SHORT_WAY}::test_without_redis_nothing_is_answered_ahead_of_django"],
     ),
     Break(
         "hits ahead are not counted",
         AREA,
-        "        metrics.requests.labels(family, Outcome.HIT.value).inc()\n    return copy",
-        "        pass\n    return copy",
+        "            metrics.requests.labels(self.name, Outcome.HIT.value).inc()\n        return copy",
+        "            pass\n        return copy",
         [f"{SHORT_WAY}::test_hits_are_counted_on_both_ways"],
     ),
     Break(

@@ -172,7 +172,7 @@ BREAKS = [
     Break(
         "a session's copy is not noted for a failover",
         AREA,
-        "                process_cache.outage.note_change(whole_key)\n",
+        "                cache_of().outage.note_change(whole_key)\n",
         "",
         [f"{SESSIONS}::test_copies_that_a_new_primary_may_not_know_are_deleted"],
     ),
@@ -186,7 +186,7 @@ BREAKS = [
     Break(
         "sessions ask Redis in an outage",
         AREA,
-        "if process_cache.outage.lasts:\n            return otherwise",
+        "if cache_of().outage.lasts:\n            return otherwise",
         "if False:\n            return otherwise",
         [f"{SESSIONS}::test_while_redis_is_left_alone_no_copy_is_read_or_written"],
     ),

@@ -59,8 +59,8 @@ BREAKS = [
     Break(
         "hits ahead of Django look at no token",
         AREA,
-        "kind.served.family, kind.served.query, self._tokens(environ)",
-        "kind.served.family, kind.served.query",
+        "find_local(kind.served.query, self._tokens(environ))",
+        "find_local(kind.served.query)",
         [NOT_HEARD_OF],
     ),
     Break(
@@ -87,7 +87,7 @@ BREAKS = [
     Break(
         "all writes bring the same token",
         AREA,
-        "            runtime.new_token(),\n",
+        "            new_token(),\n",
         '            "5" * 32,\n',
         [OUTLIVES],
     ),

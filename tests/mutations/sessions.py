@@ -9,7 +9,7 @@ BREAKS = [
     Break(
         "a session's copy is not noted in an outage",
         AREA,
-        "        process_cache.outage.leave_outdated(whole_key)\n        return False",
+        "        cache_of().outage.leave_outdated(whole_key)\n        return False",
         "        return False",
         [f"{SESSIONS}::test_a_logout_in_an_outage_is_made_up_for_after_it"],
     ),
@@ -38,30 +38,30 @@ BREAKS = [
         "a session's copy is changed in an outage",
         AREA,
         (
-            "            if not process_cache.outage.lasts:\n"
-            "                process_cache.outage.note_change"
+            "            if not cache_of().outage.lasts:\n"
+            "                cache_of().outage.note_change"
         ),
-        "            if True:\n                process_cache.outage.note_change",
+        "            if True:\n                cache_of().outage.note_change",
         [f"{SESSIONS}::test_while_redis_is_left_alone_no_copy_is_read_or_written"],
     ),
     Break(
         "what another primary may not know is trusted",
         AREA,
-        "process_cache.outage.note_change(whole_key)",
+        "cache_of().outage.note_change(whole_key)",
         "pass",
         [f"{SESSIONS}::test_copies_that_a_new_primary_may_not_know_are_deleted"],
     ),
     Break(
         "in an outage copies are looked for",
         AREA,
-        "        if process_cache.outage.lasts:\n            return otherwise",
+        "        if cache_of().outage.lasts:\n            return otherwise",
         "        if False:\n            return otherwise",
         [f"{SESSIONS}::test_while_redis_is_left_alone_no_copy_is_read_or_written"],
     ),
     Break(
         "each request waits for a Redis that fails",
         AREA,
-        "            process_cache.outage.note_failure(error)\n            return otherwise",
+        "            cache_of().outage.note_failure(error)\n            return otherwise",
         "            return otherwise",
         [f"{SESSIONS}::test_who_finds_redis_gone_has_it_left_alone"],
     ),

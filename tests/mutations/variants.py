@@ -102,11 +102,11 @@ BREAKS = [
         [f"{SHARED_SLOTS}::test_a_place_that_is_taken_again_and_again_holds_nobody_up"],
     ),
     Break(
-        "a family that no outage would heal",
+        "a region that other processes do not know",
         AREA,
-        "    if family not in FAMILIES:",
+        '    if _state["is_ready"]:',
         "    if False:",
-        [f"{ASIDE}::test_a_family_that_no_outage_would_heal_is_refused"],
+        ["tests/freshcache/test_regions.py::test_a_region_that_is_made_after_start_up_is_refused"],
     ),
     Break(
         "the letter case of a search makes a second entry",
