@@ -25,7 +25,7 @@ from freshcache.http import fast_path
 from freshcache.http import gzip as gzipping
 from freshcache.http.fast_path import ShortWay
 from freshcache.runtime import cache_of
-from simple_django_redis.handler import Handler
+from simple_django_redis.handler import Handler, Request
 from store import own_writes
 from store.models import Product
 from store.regions import products
@@ -213,6 +213,7 @@ VALUES = {
     *("1", "0", "fa", "zip", "https", "on", "no-cache", "*", '"x"', "/store/", "\xff\x00", "5, 6"),
     *("gzip", "gzip;q=0", "bytes=0-1", "DELETE", "evil.example", "127.0.0.1", "::1", "a=b; c=d"),
     *("text/plain; charset=cp037", "text/plain; charset=zip", "application/json; charset=utf-16"),
+    "text/plain; a*=nosuch''x",
     *(
         "sessionid=x",
         "csrftoken=y",
@@ -297,6 +298,18 @@ def test_a_query_is_read_in_utf_8_whatever_a_client_says(site, charset):
         found = site.ask(site.short, f"{path}?search=%DA%A9%D8%AA%D8%A7%D8%A8", **said)
         assert len(found.json["results"]) == 1
     assert site.ask(site.short, "/nowhere/?a=1", **said).status.startswith("404")
+
+
+@pytest.mark.parametrize("said", ["a*=nosuch''%41", "charset*=nosuch''x", "boundary*=\xff''x"])
+def test_a_header_that_cannot_be_parsed_says_nothing(site, said):
+    for kind in ("text/plain", "multipart/form-data", "application/json"):
+        unread = {"CONTENT_TYPE": f"{kind}; {said}", "HTTP_ACCEPT": f"*/*, {kind}; {said}"}
+        for path, status in (("/store/", "200"), ("/healthz", "200"), ("/nowhere/", "404")):
+            assert site.ask(site.short, path, **unread).status.startswith(status)
+        answer = site.ask(site.short, "/store/products/", "POST", CONTENT_LENGTH="3", **unread)
+        assert answer.status.startswith("403")
+        asked = Request(RequestFactory()._base_environ(**unread))
+        assert asked.get_preferred_type(["text/html"]) is None
 
 
 @pytest.mark.parametrize("charset", ["cp037", "zip", "latin-1"])
