@@ -10,6 +10,15 @@ env = Env()
 RATE = re.compile(r"(\d{1,9})/(s|sec|second|m|min|minute|h|hour|d|day)", re.ASCII)
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 HIGHEST_RATE = 10_000  # Each one counted takes some 50 bytes of Redis until its window is over.
+# What other programs and hosts call a server; nothing of the store reads these.
+OTHER_NAMES_OF_MYSQL = (
+    *("DATABASE_URL", "MYSQL_URL", "MARIADB_URL", "DB_URL", "JAWSDB_URL", "CLEARDB_DATABASE_URL"),
+    *("DATABASE_HOST", "DB_HOST", "MARIADB_HOST"),
+)
+OTHER_NAMES_OF_REDIS = (
+    *("CACHE_URL", "REDIS_TLS_URL", "REDISCLOUD_URL", "REDIS_HOST", "REDIS_SENTINELS"),
+    "REDIS_CLUSTER_NODES",
+)
 LONGEST_SECONDS = 10 * 365 * 24 * 3600  # Ten years; Redis refuses what is far beyond.
 
 
@@ -72,13 +81,15 @@ def parse_address(value: str) -> str:
 def refuse_other_names(*, mysql_host: str, redis_url: str) -> None:
     """Raise ValueError if what names a server elsewhere is set, and would be ignored here."""
     of_mysql = "MYSQL_HOST, MYSQL_PORT, MYSQL_NAME, MYSQL_USER and MYSQL_PASSWORD"
-    for name, found, instead in (
-        ("DATABASE_URL", mysql_host, of_mysql),
-        ("MYSQL_URL", mysql_host, of_mysql),
-        ("CACHE_URL", redis_url, "REDIS_URL"),
+    for names, found, instead in (
+        (OTHER_NAMES_OF_MYSQL, mysql_host, of_mysql),
+        (OTHER_NAMES_OF_REDIS, redis_url, "REDIS_URL"),
     ):
-        if env.str(name, "") and not found:
-            raise ValueError(f"{name} is set, which the store does not read; set {instead} instead")
+        for name in names:
+            if env.str(name, "") and not found:
+                raise ValueError(
+                    f"{name} is set, which the store does not read; set {instead} instead"
+                )
 
 
 def network(value: str) -> IPv4Network | IPv6Network:

@@ -10,6 +10,9 @@ from simple_django_redis.redis_cluster import SCHEMES as CLUSTER_SCHEMES
 from simple_django_redis.redis_cluster import cluster_url, node_urls
 
 ONE_SERVER = ("redis", "rediss", "unix")
+# What the store sets itself, or reads of each answer: as bytes. And waits that would be none at all.
+NOT_OPTIONS = ("decode_responses", "encoding", "encoding_errors", "max_connections", "protocol")
+WAITS = ("socket_timeout", "socket_connect_timeout", "timeout")
 SCHEMES = (*ONE_SERVER, *sentinel_connections.SCHEMES)
 
 
@@ -52,6 +55,8 @@ def _refuse_dropped_parts(url: str) -> None:
                 "options follow a ? as NAME=VALUE&NAME=VALUE, other text would be ignored; in a "
                 "password ? / # and @ are written %3F %2F %23 and %40"
             )
+        if name in NOT_OPTIONS or (name in WAITS and not value.strip("0.")):
+            raise ValueError(f"the store cannot work with the option {name} as it is set there")
 
 
 def _checked(url: str, password: str) -> str:
@@ -63,8 +68,8 @@ def _checked(url: str, password: str) -> str:
         known = ", ".join(f"{scheme}://" for scheme in (*SCHEMES, *CLUSTER_SCHEMES))
         raise ValueError(f"it begins with none of {known}")
     if parts.scheme == "unix":
-        if not parts.path:
-            raise ValueError("unix:// needs the path of a socket")
+        if not parts.path or parts.netloc.rpartition("@")[2]:
+            raise ValueError("unix:// needs the path of a socket, beginning with a third /")
     elif sentinel_connections.is_of_sentinels(url):
         options = sentinel_connections.parse(url)
         options.pop("connection_class")(**options)  # Checks what only TLS knows; opens nothing.

@@ -1,7 +1,9 @@
-"""MySQL replicas: what MYSQL_REPLICA_HOST names, as databases of Django."""
+"""MySQL servers: what MYSQL_HOST and MYSQL_REPLICA_HOST name, replicas as databases of Django."""
 
 import copy
 import re
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from environs import EnvError
@@ -17,6 +19,19 @@ class Host(NamedTuple):
 
     name: str
     port: int | None
+
+
+def primary_host(value: str) -> str:
+    """Parse a host or the path of a socket; whatever else it is, maybe a password, is not repeated."""
+    value = value.strip()
+    if value.startswith("/") or not value:
+        return value
+    with suppress(ValueError):
+        return str(ip_address(value))
+    found = HOST.fullmatch(value)
+    if not found or found["port"]:
+        raise EnvError("MYSQL_HOST: it is a host like db or [::1], whose port is MYSQL_PORT")
+    return str(found["address"] or found["name"])
 
 
 def replica_host(value: str) -> Host:

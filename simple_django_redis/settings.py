@@ -28,7 +28,12 @@ from simple_django_redis.environment import (
 from simple_django_redis.private_database import PrivateDatabase
 from simple_django_redis.redis_cluster import node_urls, refuse_what_needs_one_server, use_cluster
 from simple_django_redis.redis_url import is_one_server, redis_url, with_options
-from simple_django_redis.replica_hosts import Host, replica_databases, replica_host
+from simple_django_redis.replica_hosts import (
+    Host,
+    primary_host,
+    replica_databases,
+    replica_host,
+)
 from store.keys import ORM_AGE_SECONDS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -38,10 +43,10 @@ POSITIVE = Range(min=1)
 try:
     # What the embedded default keeps: its database, its secret key, its Redis socket.
     VAR_DIR: Path = Path(env.str("VAR_DIR", "") or BASE_DIR / "var").resolve()
-    MYSQL_HOST: str = env.str("MYSQL_HOST", "")
+    MYSQL_HOST: str = primary_host(env.str("MYSQL_HOST", ""))
     MYSQL_PORT: int = env.port("MYSQL_PORT", 3306)
-    MYSQL_NAME: str = env.str("MYSQL_NAME", "django_redis_database", validate=Length(min=1))
-    MYSQL_USER: str = env.str("MYSQL_USER", "root", validate=Length(min=1))
+    MYSQL_NAME: str = env.str("MYSQL_NAME", "django_redis_database", validate=Length(1, 64))
+    MYSQL_USER: str = env.str("MYSQL_USER", "root", validate=Length(1, 128))
     MYSQL_PASSWORD: str = env.str("MYSQL_PASSWORD", "")
     MYSQL_TIMEOUT_SECONDS: int = env.int("MYSQL_TIMEOUT_SECONDS", 2, validate=Range(min=2))
     MYSQL_REPLICA_HOST: list[Host] = env.list("MYSQL_REPLICA_HOST", [], subcast=replica_host)

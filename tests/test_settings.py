@@ -9,8 +9,14 @@ import pytest
 from django.db import connection
 from environs import EnvError
 
-from simple_django_redis.environment import parse_port, refuse_other_names
+from simple_django_redis.environment import (
+    OTHER_NAMES_OF_MYSQL,
+    OTHER_NAMES_OF_REDIS,
+    parse_port,
+    refuse_other_names,
+)
 from simple_django_redis.redis_url import redis_url
+from simple_django_redis.replica_hosts import primary_host
 from tests import preloaded
 from tests.processes import clean_environment
 
@@ -278,7 +284,47 @@ def test_a_redis_url_with_a_part_that_would_be_dropped_is_refused(url):
     assert not re.search("hun|ter2", str(refused.value))
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "MYSQL_URL", "CACHE_URL"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://ho st:6379/0",
+        "redis://h1,h2:6379/0",
+        "redis://h1;h2/0",
+        "redis+sentinel://h1,h 2/primary",
+        "redis+sentinel://h1//0",
+        "redis+cluster://a,b c/0",
+        "unix://tmp/redis.sock",
+        "redis://h/0?decode_responses=true",
+        "redis://h/0?encoding=utf-16",
+        "redis://h/0?max_connections=0",
+        "redis://h/0?protocol=3",
+        "redis://h/0?socket_timeout=0",
+        "redis+sentinel://h1/primary?socket_connect_timeout=0.0",
+    ],
+)
+def test_a_redis_url_that_could_never_work_is_refused(url):
+    with pytest.raises(ValueError, match=r"^REDIS_URL: "):
+        redis_url(url, "")
+
+
+@pytest.mark.parametrize(
+    "value", ["db:3307", "mysql://db", "d b", "db,db2", "root:hunter2@db", "[::1]:3306", "db/store"]
+)
+def test_a_mysql_host_that_could_never_work_is_refused(value):
+    with pytest.raises(EnvError, match=r"^MYSQL_HOST: .*MYSQL_PORT") as refused:
+        primary_host(value)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "host"),
+    [(" db ", "db"), ("::1", "::1"), ("[::1]", "::1"), ("/run/mysql.sock", "/run/mysql.sock")],
+)
+def test_a_mysql_host_may_be_written_in_several_ways(value, host):
+    assert primary_host(value) == host
+
+
+@pytest.mark.parametrize("name", [*OTHER_NAMES_OF_MYSQL, *OTHER_NAMES_OF_REDIS])
 def test_a_server_named_in_a_variable_of_other_programs_stops_the_start(name, monkeypatch):
     monkeypatch.setenv(name, "mysql://root:hunter2@db/store")
     with pytest.raises(ValueError, match=rf"^{name} is set.*(MYSQL_HOST|REDIS_URL)") as refused:

@@ -64,7 +64,7 @@ def parse(url: str) -> dict[str, Any]:
     parts = split(url)
     credentials, at, hosts = parts.netloc.rpartition("@")
     sentinels = tuple(_address(f"{credentials}{at}{host}") for host in hosts.split(","))
-    name, _, database = parts.path.strip("/").partition("/")
+    name, _, database = parts.path.removeprefix("/").removesuffix("/").partition("/")
     if not name:
         raise ValueError("the name of the primary is missing: redis+sentinel://HOST:PORT/NAME/DB")
     if not (database or "0").isdecimal():

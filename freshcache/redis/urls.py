@@ -6,6 +6,7 @@ urllib.parse refuses them in newer Pythons, as what stands in brackets is not al
 import re
 from urllib.parse import SplitResult, urlsplit
 
+HOST = re.compile(r"[\w.:%-]+")  # IPv6 included, with its zone
 PARTS = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 
 
@@ -28,9 +29,9 @@ def host_and_port(netloc: str) -> tuple[str, int | None]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host or port == 0:
+    if not host or port == 0 or not HOST.fullmatch(host):
         raise ValueError(
-            "a host is missing, or its port is not a number from 1 to 65535; a password ends with @, and "
-            "/ ? # [ ] in it are written %2F %3F %23 %5B %5D"
+            "a host is missing, or its port is not a number from 1 to 65535; a password ends with "
+            "@, and / ? # [ ] in it are written %2F %3F %23 %5B %5D"
         )
     return host, port
