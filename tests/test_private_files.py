@@ -70,3 +70,24 @@ def test_the_folder_is_its_users_alone_whoever_makes_it(tmp_path, monkeypatch, s
     with database.one_at_a_time():
         pass
     assert [mode(tmp_path / name) for name in ("one", "two", "three")] == [0o700] * 3
+
+
+def test_a_folder_that_was_made_for_everybody_is_not_any_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded, "answers", lambda _path: True)
+    for name, held in (("empty", ()), ("used", ("db.sqlite3-wal", "secret_key", "redis.log"))):
+        folder = tmp_path / name
+        folder.mkdir(mode=0o755)
+        for one in held:
+            (folder / one).touch()
+        embedded.ensure_running(folder)
+        assert mode(folder) == 0o700
+
+
+@pytest.mark.parametrize("held", ["mail", "redis", ".profile"])
+def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path, held):
+    folder = tmp_path / "home"
+    (folder / "db.sqlite3").mkdir(parents=True)
+    (folder / held).touch()
+    folder.chmod(0o755)
+    secret.read_or_make(folder / "secret_key")
+    assert mode(folder) == 0o755
