@@ -84,6 +84,11 @@ try:
     METRICS_ALLOW: list[IPv4Network | IPv6Network] = env.list(
         "METRICS_ALLOW", [ip_network("127.0.0.0/8"), ip_network("::1/128")], subcast=network
     )
+    METRICS_TOKEN: str = env.str(
+        "METRICS_TOKEN",
+        "",
+        validate=Regexp(r"^(|[!-~]{16,})$", error="16 plain characters at least."),
+    )
     IMPORT_MAX_BYTES: int = env.int("IMPORT_MAX_BYTES", 200_000_000, validate=POSITIVE)
     SESSION_COOKIE_AGE: int = env.int(
         "SESSION_COOKIE_AGE", 3600, validate=Range(1, LONGEST_SECONDS)

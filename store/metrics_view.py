@@ -5,6 +5,7 @@ from ipaddress import ip_address
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -29,7 +30,8 @@ class MetricsMiddleware:
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format, added up over gunicorn's workers."""
     if not may_ask(request):
-        return HttpResponse("METRICS_ALLOW does not name your address.\n", status=403)
+        needed = "an address in METRICS_ALLOW, no proxy and, if it is set, METRICS_TOKEN"
+        return HttpResponse(f"It takes {needed}.\n", status=403)
     try:
         found = metric_totals.read(generate_latest)
     except metric_totals.NotThere as error:
@@ -40,9 +42,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def may_ask(request: HttpRequest) -> bool:
     """Say whether METRICS_ALLOW names who is asking; whom a proxy speaks for, known or not, is no matter.
 
-    The addresses that it names are those of scrapers, which ask each process directly.
+    The addresses that it names are those of scrapers, which ask each process directly. A proxy that adds
+    no header cannot be told from them: what only they have is METRICS_TOKEN.
     """
-    if is_forwarded(request):
+    said, token = request.headers.get("Authorization", ""), settings.METRICS_TOKEN
+    if is_forwarded(request) or (token and not constant_time_compare(said, f"Bearer {token}")):
         return False
     try:
         client = ip_address(request.META.get("REMOTE_ADDR", ""))

@@ -376,6 +376,17 @@ def test_what_was_forwarded_is_never_answered_whoever_is_named(settings, headers
     assert Client().get("/metrics", headers=headers).status_code == 403
 
 
+def test_with_a_token_it_takes_the_token_as_well(client, settings):
+    """A proxy that adds no header is to be told from a scraper by what only the scraper has."""
+    settings.METRICS_TOKEN = "t" * 16
+    right = {"Authorization": f"Bearer {settings.METRICS_TOKEN}"}
+    for wrong in ({}, {"Authorization": "Bearer "}, {"Authorization": "t" * 16}):
+        assert client.get("/metrics", headers=wrong).status_code == 403
+    assert client.get("/metrics", headers=right).status_code == 200
+    assert client.get("/metrics", headers=right, REMOTE_ADDR="10.0.0.1").status_code == 403
+    assert client.get("/metrics", headers={**right, "Via": "1.1 x"}).status_code == 403
+
+
 @pytest.mark.parametrize("address", ["203.0.113.9", "10.0.0.1", "::2", "", "unknown", "fe80::1%x"])
 def test_strangers_may_not_ask(client, address):
     assert client.get("/metrics", REMOTE_ADDR=address).status_code == 403

@@ -33,6 +33,7 @@ WRONG = [
     ("LIST_MAX_ROWS", "0"),
     ("STRATEGIES", "perhaps"),
     ("METRICS_ALLOW", "everybody"),
+    ("METRICS_TOKEN", "short"),
     ("MYSQL_PORT", "many"),
     ("MYSQL_PORT", "70000"),
     ("PORT", "0"),
