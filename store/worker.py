@@ -5,8 +5,8 @@ import ctypes
 import os
 import signal
 import sys
-from types import FrameType
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from redis.exceptions import RedisError
 from rq import Worker
@@ -29,6 +29,8 @@ MAINTENANCE_SECONDS = 5
 EVENTS_SECONDS = 60
 STOP_SIGNAL = signal.SIGUSR1  # from the worker to the process that does the job
 PR_SET_PDEATHSIG = 1
+
+T = TypeVar("T")
 
 
 class StoreWorker(Worker):
@@ -73,7 +75,7 @@ class StoreWorker(Worker):
         # What a terminal or a container sends reaches the worker, which passes it on.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(STOP_SIGNAL, _stop)
+        signal.signal(STOP_SIGNAL, _stopping.ask)
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         if isinstance(
@@ -84,6 +86,8 @@ class StoreWorker(Worker):
             super().handle_exception(job, *exc_info)
 
     def perform_job(self, job: Job, queue: Queue) -> bool:
+        perform = job.perform
+        job.perform = lambda: _stopping.end_in_the_middle_of(perform)  # type: ignore[method-assign]
         try:
             return super().perform_job(job, queue)
         finally:  # RQ ends this process without any exit handlers.
@@ -101,5 +105,26 @@ def end_scheduler_with_worker() -> None:
         os.register_at_fork(after_in_child=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM))
 
 
-def _stop(_signum: int, _frame: FrameType | None) -> None:
-    raise ShutDownImminentException("the worker is being stopped", {})  # type: ignore[no-untyped-call]
+class _Stopping:
+    """Whether the process that does a job is asked to stop: once the job is done it ends by itself."""
+
+    def __init__(self) -> None:
+        self._is_asked = self._is_in_the_middle = False
+
+    def end_in_the_middle_of(self, perform: Callable[[], T]) -> T:
+        """Return what `perform()` does; raises ShutDownImminentException if that is to stop."""
+        self._is_in_the_middle = True
+        try:
+            if self._is_asked:
+                self.ask()
+            return perform()
+        finally:
+            self._is_in_the_middle = False
+
+    def ask(self, *_signal: object) -> None:
+        self._is_asked = True
+        if self._is_in_the_middle:
+            raise ShutDownImminentException("the worker is being stopped", {})  # type: ignore[no-untyped-call]
+
+
+_stopping = _Stopping()

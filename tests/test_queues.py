@@ -6,18 +6,21 @@ import pickle
 import sys
 import time
 import zlib
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from django.core.management import call_command
 from redis import Redis
 from rq import Worker
+from rq.exceptions import ShutDownImminentException
 from rq.job import JobStatus
 from rq.registry import ScheduledJobRegistry
 
 from freshcache.circuit_breaker import Unavailable
 from freshcache.runtime import cache_of
-from store import jobs, keys, queues, timetable
+from store import jobs, keys, queues, timetable, worker
 from store.allowed_jobs import ALLOWED
 from store.worker import StoreWorker
 from tests.servers import start_redis
@@ -129,6 +132,32 @@ def enqueued(job_id: str) -> bool:
     except Unavailable:
         return False
     return True
+
+
+@pytest.mark.parametrize("moment", ["before", "during", "after"])
+def test_only_a_job_under_way_is_stopped_in_the_middle(moment, monkeypatch):
+    said: list[str] = []
+
+    def ask(now: str) -> None:
+        if now == moment:
+            worker._stopping.ask()
+
+    def as_rq_does(_self, job, _queue) -> bool:
+        ask("before")
+        said.append(job.perform())
+        ask("after")
+        return True
+
+    def perform() -> str:
+        ask("during")
+        return "done"
+
+    monkeypatch.setattr(worker, "_stopping", worker._Stopping())
+    monkeypatch.setattr(Worker, "perform_job", as_rq_does)
+    one = StoreWorker.__new__(StoreWorker)
+    with nullcontext() if moment == "after" else pytest.raises(ShutDownImminentException):
+        one.perform_job(SimpleNamespace(perform=perform), None)
+    assert said == (["done"] if moment == "after" else [])
 
 
 def test_a_job_makes_up_for_lost_invalidations_before_its_process_ends(rq, monkeypatch):
