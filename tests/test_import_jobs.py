@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import socket
 import threading
 from datetime import timedelta
@@ -316,6 +317,7 @@ def test_an_import_outlives_a_redis_that_loses_everything(held_up, queue_server)
     queue_server.kill()
     held_up.go_on()
     wait_for(lambda: "begins anew" in worker.log.read_text())
+    assert re.search(r"begins anew: \w+Error: .*127.0.0.1:\d+", worker.log.read_text())
     anew = start_redis(queue_server.port)
     try:
         stall(transfer)

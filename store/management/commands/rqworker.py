@@ -11,6 +11,8 @@ from django_rq.management.commands.rqworker import Command as RQWorkerCommand
 from redis.exceptions import RedisError
 from rq.exceptions import StopRequested
 
+from freshcache.redis.errors import describe
+from freshcache.sparing_log import Sparingly, kind_of
 from store.worker import WORKER_TTL_SECONDS, StoreWorker, end_scheduler_with_worker
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 
 class Command(RQWorkerCommand):
     help = "Do the jobs of all queues, JSON only, and keep the timetable; nothing has to be named."
+
+    _complaints = Sparingly()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)  # type: ignore[no-untyped-call]
@@ -47,7 +51,10 @@ class Command(RQWorkerCommand):
                 if time.monotonic() - began > LONGEST_PAUSE_SECONDS:
                     pause = PAUSE_SECONDS
                 _exit_when_asked()
-                logger.warning("The worker has lost Redis and begins anew in %d s", pause)
+                cause = error if isinstance(error, RedisError) else error.__context__ or error
+                if self._complaints.allows(kind_of(cause)):
+                    said = describe(cause, settings.QUEUE_REDIS_URL)
+                    logger.warning("The worker has lost Redis and begins anew: %s", said)
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             else:
