@@ -10,7 +10,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,8 +213,8 @@ class Store(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         if not self.path.endswith("z"):  # The balancer's own questions.
             self.asked.append((self.path, dict(self.headers), len(body)))
-        self.close_connection = True
         self.send_response(200)
+        self.send_header("Connection", "close")
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
@@ -241,20 +243,18 @@ class Balancer(Server):
             return client.recv(1000).partition(b"\r\n")[0]
 
 
-@pytest.fixture(scope="module", params=[haproxy, nginx], ids=lambda one: one.__name__)
-def balancer(request, tmp_path_factory) -> Iterator[Balancer]:
-    name = request.param.__name__
+@contextlib.contextmanager
+def balancing(kind: Any, folder: Path, store: HTTPServer, asked: list) -> Iterator[Balancer]:
+    """Have a balancer with its file of deploy/ in front of `store`."""
+    name = kind.__name__
     if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin"):
         if os.environ.get("CI") == "true":
             pytest.fail(f"no {name} on the PATH")
         pytest.skip(f"no {name} on the PATH")
-    folder = tmp_path_factory.mktemp(name)
     source = ROOT / "deploy" / {"haproxy": "haproxy.cfg", "nginx": "nginx.conf"}[name]
-    asked: list = []
-    handler = type("Handler", (Store,), {"asked": asked})
-    with HTTPServer(("127.0.0.1", 0), handler) as store:
+    with store:
         port = free_port()
-        text, command = request.param(source.read_text(), port, store.server_port)
+        text, command = kind(source.read_text(), port, store.server_port)
         path = folder / source.name
         path.write_text(text)
         serving = threading.Thread(target=store.serve_forever, kwargs={"poll_interval": 0.01})
@@ -272,6 +272,43 @@ def balancer(request, tmp_path_factory) -> Iterator[Balancer]:
         process.stop()
         store.shutdown()
         serving.join()
+
+
+@pytest.fixture(scope="module", params=[haproxy, nginx], ids=lambda one: one.__name__)
+def balancer(request, tmp_path_factory) -> Iterator[Balancer]:
+    asked: list = []
+    store = HTTPServer(("127.0.0.1", 0), type("Handler", (Store,), {"asked": asked}))
+    with balancing(request.param, tmp_path_factory.mktemp("balancer"), store, asked) as found:
+        yield found
+
+
+class Reloading(BaseHTTPRequestHandler):
+    """Keeps a connection, and closes it when the next request comes, as one that is just ending does."""
+
+    protocol_version = "HTTP/1.1"
+    answered = 0
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.answered and not self.path.endswith("z"):
+            self.close_connection = True
+            return
+        self.answered += 1
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_PUT = answer  # noqa: N815
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [haproxy, nginx], ids=lambda one: one.__name__)
+def test_a_kept_connection_that_is_closed_costs_no_request(kind, tmp_path):
+    store = ThreadingHTTPServer(("127.0.0.1", 0), Reloading)
+    with balancing(kind, tmp_path, store, []) as balancer:
+        assert {balancer.get("/").status for _ in range(6)} == {200}
 
 
 @pytest.mark.parametrize(
