@@ -12,6 +12,9 @@ from django.http.request import MediaType
 from django.utils.functional import cached_property
 from django.utils.http import parse_header_parameters
 
+# Where Django looks for the prefix of all addresses ahead of SCRIPT_NAME; it raises if one is not UTF-8.
+OF_APACHE = ("SCRIPT_URL", "REDIRECT_URL")
+
 
 class Request(WSGIRequest):
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
@@ -33,3 +36,8 @@ class Request(WSGIRequest):
 
 class Handler(WSGIHandler):
     request_class = Request
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        for name in OF_APACHE:
+            environ.pop(name, None)
+        return super().__call__(environ, start_response)

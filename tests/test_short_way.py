@@ -300,6 +300,14 @@ def test_a_query_is_read_in_utf_8_whatever_a_client_says(site, charset):
     assert site.ask(site.short, "/nowhere/?a=1", **said).status.startswith("404")
 
 
+@pytest.mark.parametrize("name", ["SCRIPT_URL", "REDIRECT_URL"])
+@pytest.mark.parametrize("value", ["/elsewhere/", "\xff\x00", "//"])
+def test_what_apache_says_of_the_address_changes_nothing(site, name, value):
+    plain = site.ask(site.django, "/store/products/?limit=1")
+    said = site.ask(site.short, "/store/products/?limit=1", **{name: value})
+    assert (said.status, said.json) == (plain.status, plain.json)
+
+
 @pytest.mark.parametrize("said", ["a*=nosuch''%41", "charset*=nosuch''x", "boundary*=\xff''x"])
 def test_a_header_that_cannot_be_parsed_says_nothing(site, said):
     for kind in ("text/plain", "multipart/form-data", "application/json"):
