@@ -191,12 +191,28 @@ def test_fandogh_reaches_the_managed_services_by_their_names():
     assert urlsplit(env["REDIS_URL"]["value"]).hostname == redis["name"]
 
 
+def test_fandogh_connects_to_mysql_as_the_user_that_root_has_made():
+    made = yaml.safe_load(read("mysql_user_deployment.yml"))["spec"]
+    by_name = {entry["name"]: entry for entry in made["env"]}
+    (user,) = re.findall(r"database_user (\w+) --apply", made["command"][-1])
+    assert by_name["MYSQL_USER"]["value"] == "root"
+    root, users = by_name["MYSQL_PASSWORD"]["secret"], by_name["STORE_PASSWORD"]["secret"]
+    for manifest in (fandogh(), worker()):
+        env = {entry["name"]: entry for entry in manifest["spec"]["env"]}
+        assert (env["MYSQL_USER"]["value"], env["MYSQL_PASSWORD"]["secret"]) == (user, users)
+        assert root not in str(manifest)
+        assert env["MYSQL_HOST"] == by_name["MYSQL_HOST"]
+    assert worker()["spec"]["image"] == made["image"]
+
+
 def test_fandogh_names_are_ones_that_the_platform_takes():
-    manifests = [fandogh(), worker(), *map(managed_service, MANAGED_SERVICES)]
+    user = yaml.safe_load(read("mysql_user_deployment.yml"))
+    manifests = [fandogh(), worker(), user, *map(managed_service, MANAGED_SERVICES)]
     for manifest in manifests:
         assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", manifest["name"])
     assert [manifest["kind"] for manifest in manifests] == [
         "ExternalService",
+        "InternalService",
         "InternalService",
         "ManagedService",
         "ManagedService",

@@ -38,6 +38,7 @@ class Command(BaseCommand):
         if not password:
             raise CommandError("A user without a password is made by nobody.")
         try:
+            database.wait_until_up(say=self.stdout.write)
             database.make_user(user, password)
         except OperationalError as error:
             raise CommandError(database.describe(error)) from error
