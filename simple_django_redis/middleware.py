@@ -50,7 +50,10 @@ class HttpsRedirectMiddleware:
         if request.is_secure():
             return self.get_response(request)
         host, _ = split_domain_port(request.get_host())
-        return HttpResponsePermanentRedirect(f"https://{host}{request.get_full_path()}")
+        return HttpResponsePermanentRedirect(
+            f"https://{host}{request.get_full_path()}",
+            preserve_request=request.method not in ("GET", "HEAD"),
+        )
 
 
 class HeadMiddleware:
@@ -86,7 +89,10 @@ class SlashMiddleware(CommonMiddleware):
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         is_read = request.method in ("GET", "HEAD")
-        if response.status_code == 404 and not is_read and self.should_redirect_with_slash(request):
+        leads_nowhere = response.status_code == 404 and self.should_redirect_with_slash(request)
+        # As the admin has it, for its own addresses.
+        adds_slash = response.headers.get("Location", "").startswith(f"{request.path}/")
+        if not is_read and (leads_nowhere or adds_slash):
             location = escape_leading_slashes(request.get_full_path(force_append_slash=True))
             return HttpResponsePermanentRedirect(
                 location,

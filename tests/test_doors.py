@@ -141,6 +141,19 @@ def test_without_the_last_slash_a_write_is_sent_on_with_its_method_and_body(clie
     assert expected in answer.json()["detail"]
 
 
+def test_the_admin_and_the_way_to_https_keep_method_and_body_too(staff, settings):
+    answer = staff.post("/admin/store/product/add", {"name": "Book"})
+    assert (answer.status_code, answer["Location"]) == (308, "/admin/store/product/add/")
+    assert staff.get("/admin/store/product/add").status_code == 301
+    settings.SECURE_SSL_REDIRECT = True
+    for method in ("post", "put", "patch", "delete"):
+        answer = getattr(Client(), method)("/store/basket/1/", {"quantity": 1}, "application/json")
+        assert (answer.status_code, answer["Location"]) == (
+            308,
+            "https://testserver/store/basket/1/",
+        )
+
+
 def test_what_is_sent_on_arrives(staff):
     answer = staff.post("/store/products", {"name": "Book"}, "application/json", follow=True)
     assert answer.status_code == 201
