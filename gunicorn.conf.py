@@ -1,6 +1,7 @@
 """How gunicorn serves the store; `gunicorn simple_django_redis.wsgi` in this folder reads it."""
 
 import errno
+import logging
 import os
 import socket
 import sys
@@ -49,6 +50,10 @@ graceful_timeout = 10
 # come on one that is just being closed.
 keepalive = 75 if settings.TRUST_PROXY else 5
 loglevel = settings.LOG_LEVEL.lower()
+# What is no HTTP is answered 400, and its client's to know: a log that anybody can fill helps nobody.
+logging.getLogger("gunicorn.error").addFilter(
+    lambda record: "Invalid request" not in str(record.msg)
+)
 # Heartbeat files on a disk can block a worker; /dev/shm is memory.
 worker_tmp_dir = next((path for path in ["/dev/shm"] if Path(path).is_dir()), None)  # noqa: S108
 # Its path is shared by all instances of a user, and nothing here uses it.

@@ -41,6 +41,18 @@ def test_a_body_without_a_length_is_411_instead_of_being_taken_for_none(open_sto
     assert store.get("/healthz").status == 200
 
 
+def test_what_is_no_http_is_a_400_and_no_news(open_store):
+    store = open_store("--workers=1")
+    for text in (
+        "NONSENSE\n\n",
+        "GET / HTTP/1.1\nBad Name: x\n\n",
+        f"GET /{'x' * 5000} HTTP/1.1\n\n",
+    ):
+        assert 400 <= send(store, text).status < 500
+    assert "NONSENSE" not in store.log.read_text()
+    assert "Invalid request" not in store.log.read_text()
+
+
 @pytest.mark.parametrize(("spaces", "status"), [(0, 201), (1, 413)])
 def test_a_body_of_exactly_the_limit_is_taken(spaces, status, editor, settings):
     body = '{"name": "Book"}'
