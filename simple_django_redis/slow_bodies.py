@@ -17,6 +17,8 @@ from typing import Any
 
 from django.conf import settings
 
+from simple_django_redis.middleware import HeadersOfAllMiddleware
+
 StartResponse = Callable[..., Any]
 Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
@@ -79,8 +81,8 @@ def _refuse(start_response: StartResponse, status: str, detail: str) -> list[byt
     headers = [
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(content))),
-        ("X-Content-Type-Options", "nosniff"),
         ("Retry-After", "1"),
+        *HeadersOfAllMiddleware.HEADERS.items(),
     ]
     start_response(status, headers)
     return [content]

@@ -20,6 +20,7 @@ from simple_django_redis import slow_bodies
 from tests.preloaded import ROOT
 from tests.processes import Server
 from tests.servers import free_port, start_server
+from tests.waiting import wait_for
 
 CLIENTS = 80
 PATIENCE_SECONDS = 20
@@ -398,6 +399,13 @@ def test_one_address_has_a_limited_number_of_connections(balancer):
     finally:
         for client in slow:
             client.close()
+    wait_for(lambda: is_served(balancer))  # Until it has noticed, it goes on refusing.
+
+
+def is_served(balancer: Balancer) -> bool:
+    with contextlib.suppress(ConnectionError):
+        return balancer.get("/").status == 200
+    return False
 
 
 def was_refused(client: socket.socket) -> bool:
