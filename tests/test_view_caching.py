@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.middleware.csrf import get_token
 from django.test import Client
@@ -17,6 +18,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from freshcache.http.request_reads import noted
 from store.models import Product
 from store.regions import products
 from tests.configuration import configure
@@ -94,10 +96,21 @@ READS = {
     "META REMOTE_ADDR": lambda request: request.META["REMOTE_ADDR"],
     "META REMOTE_USER": lambda request: request.META.get("REMOTE_USER"),
     "session": lambda request: request.session.get("x"),
-    "session key": lambda request: request.session.session_key,
+    "session (key)": lambda request: request.session.session_key,
     # By what has had it from before the view.
-    "session kept": lambda request: request._request.session.__dict__["_session"].get("x"),
+    "session (kept)": lambda request: request._request.session.__dict__["_session"].get("x"),
     "CSRF token": lambda request: get_token(request._request),
+    "header Accept": lambda request: request._request.accepts("text/plain"),
+    "header X-Forwarded-Host": lambda request: request.META.get("HTTP_X_FORWARDED_HOST"),
+    "header X-Forwarded-Proto": lambda request: request.headers.get("X-Forwarded-Proto"),
+    "header Via": lambda request: request._request.environ.get("HTTP_VIA"),
+    "META CONTENT_TYPE": lambda request: request._request.content_type,
+    "META CONTENT_TYPE (params)": lambda request: request._request.content_params,
+    "META CONTENT_TYPE (encoding)": lambda request: request._request.encoding,
+    "META SERVER_NAME": lambda request: request.META["SERVER_NAME"],
+    "META SERVER_PORT": lambda request: request._request.get_port(),
+    "META * (headers)": lambda request: repr(request.headers),
+    "META * (private headers)": lambda request: request.headers._store,
 }
 IN_THE_KEY = {
     "host": lambda request: request.get_host(),
@@ -106,10 +119,11 @@ IN_THE_KEY = {
     "parameter": lambda request: request.query_params.get("what"),
     "declared": lambda request: request.headers.get("X-Declared"),
     "user": lambda request: request.user.is_authenticated,
+    "method": lambda request: request.method,
 }
 
 
-@api_view()
+@api_view(["GET", "HEAD"])
 @products.cached_response(60, vary_on=["X-Declared"])
 def reading(request):
     (READS | IN_THE_KEY)[request.query_params["what"]](request)
@@ -320,10 +334,10 @@ def test_what_is_for_one_request_only_is_not_stored(client, what):
 def test_an_answer_made_from_what_the_key_lacks_is_not_shared(client, what):
     for name in ("theme", "who", "signed"):
         client.cookies[name] = "mine"
-    headers = {"X-Tenant": "mine", "X-Declared": "a", "User-Agent": "mine"}
+    headers = {"X-Tenant": "mine", "X-Declared": "a", "User-Agent": "mine", "Host": "testserver"}
     answers = [client.get("/reading/", {"what": what}, headers=headers) for _ in range(3)]
     assert len(calls) == 3
-    expected = what.removesuffix(" key").removesuffix(" kept")
+    expected = what.partition(" (")[0]
     assert {one["Cache-Status"] for one in answers} == {
         f'store; fwd=bypass; detail="reads {expected}"'
     }
@@ -335,6 +349,30 @@ def test_what_is_in_the_key_may_be_read(client, what):
     for _ in range(3):
         client.get("/reading/", {"what": what}, headers={"X-Declared": "a"})
     assert len(calls) == 1
+
+
+@as_own_urls
+def test_an_answer_made_for_head_is_not_shared_with_get_by_a_view_that_tells_them_apart(client):
+    client.head("/reading/?what=method")
+    client.get("/reading/?what=method")
+    assert len(calls) == 2
+    client.head("/reading/?what=method")
+    client.head("/shared/")
+    assert client.get("/shared/").json()["calls"] == 3
+
+
+@as_own_urls
+def test_a_request_is_as_it_was_once_it_has_been_looked_at(rf):
+    request = rf.get("/reading/", {"what": "declared"})
+    request.session = SessionStore()
+    before = (type(request), request.META, request.environ, request.COOKIES)
+    with noted(request, []):
+        request.encoding = "utf-8"
+        request.META["NEW"] = "x"
+        assert (request.method, request.content_type) == ("GET", "")
+    assert (type(request), request.META, request.environ, request.COOKIES) == before
+    assert request.META is request.environ
+    assert request.encoding == "utf-8"
 
 
 @as_own_urls

@@ -125,7 +125,8 @@ def cached_response(
             try:
                 fetched = region.get_or_load(query, load, ttl=ttl_seconds)
             except NotStorable as found:
-                passes.add(query)
+                if request.method == "GET":  # An answer to HEAD says little of those to GET.
+                    passes.add(query)
                 # Another request's may come out of a read that this one has shared.
                 return _passed(
                     *((found.response, str(found)) if found.request is request else run())

@@ -6,19 +6,22 @@ of one of them, a loop over it or a look for what is not there are reads as well
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.request import HttpHeaders
 
-# Of META, what the key of an answer holds: address, host (get_host) and scheme (is_secure).
-IN_THE_KEY = frozenset(
-    [
-        *("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "wsgi.url_scheme"),
-        *("HTTP_HOST", "SERVER_NAME", "SERVER_PORT", "HTTP_X_FORWARDED_PROTO"),
-        *("HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_ACCEPT"),
-    ]
-)
+# Of META, what the key of an answer holds: address and parameters, and the host where it is sent.
+ALWAYS_IN_THE_KEY = frozenset(["SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "wsgi.url_scheme"])
+# What Django has found in META or beside it before the view is called, and where it comes from.
+ATTRIBUTES = {
+    "method": "REQUEST_METHOD",
+    "content_type": "CONTENT_TYPE",
+    "content_params": "CONTENT_TYPE",
+    "encoding": "CONTENT_TYPE",
+}
 EVERYTHING = "*"
 
 
@@ -86,20 +89,23 @@ class NotedHeaders(HttpHeaders):
     """The headers of a request, read from its noted META."""
 
     def __init__(self, meta: Noted) -> None:
-        super().__init__(dict(dict.items(meta)))
         self._meta = meta
+        super().__init__(dict(dict.items(meta)))
+
+    @property
+    def _store(self) -> dict[str, tuple[str, str]]:
+        """What Django's own methods look into."""
+        self._meta._note(EVERYTHING)
+        return self._found
+
+    @_store.setter
+    def _store(self, found: dict[str, tuple[str, str]]) -> None:
+        self._found = found
 
     def __getitem__(self, name: str) -> str:
+        name = name.replace("_", "-")
         self._meta._note(_meta_name(name))
-        return super().__getitem__(name)
-
-    def __iter__(self) -> Iterator[str]:
-        self._meta._note(EVERYTHING)
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        self._meta._note(EVERYTHING)
-        return super().__len__()
+        return self._found[name.lower()][1]
 
 
 class NotedSession:
@@ -134,8 +140,8 @@ class NotedSession:
 class Reads:
     """What has been read of a request that the key of its answer does not hold."""
 
-    def __init__(self, declared: Sequence[str]) -> None:
-        self._allowed = IN_THE_KEY | {_meta_name(name) for name in declared}
+    def __init__(self, request: HttpRequest, declared: Sequence[str]) -> None:
+        self._allowed = _in_the_key(request) | {_meta_name(name) for name in declared}
         self._noted: set[tuple[str, str]] = set()
         self._others: set[str] = set()
 
@@ -145,6 +151,49 @@ class Reads:
         return sorted(named | self._others)
 
 
+def _in_the_key(request: HttpRequest) -> frozenset[str]:
+    """Return what of META is in the key by get_host() and is_secure(), as the settings have them read."""
+    if settings.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in request.META:
+        found = {"HTTP_X_FORWARDED_HOST"}
+    elif "HTTP_HOST" in request.META:
+        found = {"HTTP_HOST"}
+    else:
+        found = {"HTTP_HOST", "SERVER_NAME", "SERVER_PORT"}
+    if settings.USE_X_FORWARDED_HOST:
+        found.add("HTTP_X_FORWARDED_HOST")
+    if settings.SECURE_PROXY_SSL_HEADER:
+        found.add(settings.SECURE_PROXY_SSL_HEADER[0])
+    if (
+        request.method == "GET"
+    ):  # An answer to HEAD is one to GET only if the view treats them alike.
+        found.add("REQUEST_METHOD")
+    return ALWAYS_IN_THE_KEY | found
+
+
+@cache
+def _noting(base: Any) -> Any:
+    """Return a class of requests that note who reads their ATTRIBUTES."""
+
+    def attribute(name: str, source: str) -> property:
+        def get(request: HttpRequest) -> Any:
+            request.META._note(source)  # type: ignore[attr-defined]  # It is `Noted`.
+            inherited = getattr(base, name, None)
+            return inherited.fget(request) if inherited else request.__dict__[name]
+
+        def set_(request: HttpRequest, value: Any) -> None:
+            inherited = getattr(base, name, None)
+            if inherited:
+                inherited.fset(request, value)
+            else:
+                request.__dict__[name] = value
+
+        return property(get, set_)
+
+    return type(
+        base.__name__, (base,), {one: attribute(one, ATTRIBUTES[one]) for one in ATTRIBUTES}
+    )
+
+
 @contextmanager
 def noted(request: HttpRequest, declared: Sequence[str]) -> Iterator[Reads]:
     """Note in the body what is read of `request`; of headers, those `declared` are in the key.
@@ -152,8 +201,10 @@ def noted(request: HttpRequest, declared: Sequence[str]) -> Iterator[Reads]:
     The session counts when it is used at all. On leaving, the request is as it was but for what the body
     has changed.
     """
-    reads = Reads(declared)
+    reads = Reads(request, declared)
     session, meta, cookies = request.session, request.META, request.COOKIES
+    own_class: Any = type(request)
+    environ = getattr(request, "environ", None)
     headers = request.__dict__.get("headers")
     was_accessed, session.accessed = session.accessed, False
     request.session = NotedSession(session, reads._others)  # type: ignore[assignment]  # Looks like one.
@@ -161,9 +212,15 @@ def noted(request: HttpRequest, declared: Sequence[str]) -> Iterator[Reads]:
     request.META = noted_meta
     request.COOKIES = Noted("cookie", cookies, reads._noted)
     request.__dict__["headers"] = NotedHeaders(noted_meta)
+    if environ is not None:
+        request.environ = noted_meta  # type: ignore[attr-defined]  # WSGIRequest's
+    request.__class__ = _noting(own_class)
     try:
         yield reads
     finally:
+        request.__class__ = own_class
+        if environ is not None:
+            request.environ = environ  # type: ignore[attr-defined]
         request.session = session
         if session.accessed:  # By what has had it from before, such as request.user.
             reads._others.add("session")
