@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakSet, ref
 
-from django.db import connections
+from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorDebugWrapper, CursorWrapper
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from freshcache.table_watch import TableWatch
 
 _watches: list["TableWatch"] = []
+# Called with a connection and the error of what does not go through its execute wrappers, ahead of those
+# who act on what it may have written.
+on_failures: list[Callable[[BaseDatabaseWrapper, Error], object]] = []
 
 
 def tell(watch: "TableWatch") -> None:
@@ -241,6 +244,9 @@ class _Watched(CursorWrapper):
     def callproc(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().callproc(*args, **kwargs)
+        except Error as error:
+            self._failed(error)
+            raise
         finally:
             self.watched.to_come, self.watched.reader = (UNKNOWN, ""), ref(self)
             self.watched.carried_out(UNKNOWN)
@@ -259,6 +265,9 @@ class _Watched(CursorWrapper):
             with self.db.wrap_database_errors:
                 more = self.cursor.nextset()
                 return more
+        except Error as error:
+            self._failed(error)
+            raise
         finally:
             self.watched.results_are_read(self, last=not more)
 
@@ -293,6 +302,10 @@ class _Watched(CursorWrapper):
             self.has_rows_left = False
             if self.watched.to_come:
                 self.watched.results_are_read(self)
+
+    def _failed(self, error: Error) -> None:
+        for tell in on_failures:
+            tell(self.db, error)
 
     def _no_rows_left(self) -> None:
         self.has_rows_left = False

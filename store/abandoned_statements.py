@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,7 +22,9 @@ from django.db import Error, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from freshcache import watched_connections
 from freshcache.database_errors import another_connection, is_of_connection
+from freshcache.sql_statements import READS, effect_of
 
 logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
@@ -69,6 +72,7 @@ class AbandonedStatements:
     def watch(self) -> None:
         """Watch every connection that this process will open; ahead of those who invalidate."""
         connection_created.connect(self._watch)
+        watched_connections.on_failures.append(partial(self._failed, is_write=True))
         atexit.register(self._settle_at_exit)
 
     def _watch(self, connection: BaseDatabaseWrapper, **_signal: Any) -> None:
@@ -87,7 +91,8 @@ class AbandonedStatements:
         try:
             return execute(sql, *query)
         except (OperationalError, InterfaceError) as error:
-            self._failed(connection, error, is_write=not str(sql).startswith("SELECT"))
+            text = sql.decode(errors="replace") if isinstance(sql, bytes) else str(sql)
+            self._failed(connection, error, is_write=effect_of(text, connection.vendor) != READS)
             raise
 
     def _ending(
@@ -103,7 +108,8 @@ class AbandonedStatements:
         return end_or_stop
 
     def _failed(self, connection: BaseDatabaseWrapper, error: Exception, *, is_write: bool) -> None:
-        if connection.connection is None or not is_of_connection(error):
+        watched = connection in self._threads and connection.connection is not None
+        if not watched or not is_of_connection(error):
             return
         thread_id, opened_at = self._threads[connection]
         if is_write and not _end(thread_id, opened_at):

@@ -265,6 +265,35 @@ def test_an_update_that_the_client_gives_up_on_is_not_carried_out(books):
     assert seen_prices() == [1000, 2000, None]
 
 
+ROUTINE = "BEGIN DO SLEEP(1.6); UPDATE store_product SET price = 77"
+WRITES_BEHIND = {
+    "a stored function": lambda cursor: cursor.execute("SELECT slow()"),
+    "a call": lambda cursor: cursor.callproc("slowly"),
+    "the first result": lambda cursor: (
+        cursor.execute("SELECT 1; DO SLEEP(1.6); UPDATE store_product SET price = 77"),
+        cursor.nextset(),
+        cursor.nextset(),
+    ),
+}
+
+
+@on_database
+@pytest.mark.mysql
+@pytest.mark.parametrize("what", WRITES_BEHIND)
+def test_what_is_behind_an_answer_that_the_client_gives_up_on_is_not_carried_out(books, what):
+    run("DROP FUNCTION IF EXISTS slow")()
+    run("DROP PROCEDURE IF EXISTS slowly")()
+    run(f"CREATE FUNCTION slow() RETURNS INT {ROUTINE}; RETURN 1; END")()
+    run(f"CREATE PROCEDURE slowly() {ROUTINE}; END")()
+    seen_prices()
+    with impatient(), connection.cursor() as cursor, pytest.raises(OperationalError):
+        WRITES_BEHIND[what](cursor)
+    connection.close()
+    assert seen_prices() == [1000, 2000, None]
+    time.sleep(1)
+    assert seen_prices() == list(Product.objects.order_by("id").values_list("price", flat=True))
+
+
 @on_database
 @pytest.mark.mysql
 @pytest.mark.alone  # It locks the whole server.
