@@ -18,6 +18,7 @@ from django.db import connection, connections
 from django.http import HttpRequest
 from django.urls import reverse
 
+from freshcache.circuit_breaker import Unavailable
 from freshcache.http.fast_path import ShortWay
 from simple_django_redis.handler import Handler
 from store import catalogue, locks
@@ -61,7 +62,8 @@ class QueryCount:
 def run(request: HttpRequest) -> Stampede:
     """Make the lists forget, ask for the cached one REQUESTS times, and return how it went.
 
-    Raises locks.LockNotAcquired if there is a stampede already, breaker.Unavailable if Redis is down.
+    Raises locks.LockNotAcquired if there is a stampede already, and Unavailable if Redis is down or
+    no threads can be had.
     """
     environ = {name: request.META[name] for name in OF_THE_CLIENT if name in request.META}
     queries = QueryCount()
@@ -79,7 +81,11 @@ def run(request: HttpRequest) -> Stampede:
     with locks.hold("stampede", lease_seconds=LEASE_SECONDS):
         catalogue.products_changed()
         with ThreadPoolExecutor(THREADS) as pool:
-            answers = list(pool.map(ask, range(REQUESTS)))
+            try:
+                answers = list(pool.map(ask, range(REQUESTS)))
+            except RuntimeError as error:  # "can't start new thread"
+                begin_together.abort()  # Those that could be started wait for it.
+                raise Unavailable("no threads can be had for a stampede") from error
     statuses = Counter(status for status, _ in answers)
     return Stampede(dict(statuses), queries.count, max(seconds for _, seconds in answers))
 
