@@ -27,9 +27,10 @@ def judge(error: Exception, was_down: bool) -> Verdict:  # noqa: FBT001  # Its o
 
     A connection that has failed is closed. Pings on a new one, for at most twice PING_SECONDS.
     """
-    if not isinstance(error, OperationalError | InterfaceError):
-        return Verdict.ANSWERED
     connection = connections["default"]
+    if not isinstance(error, OperationalError | InterfaceError):
+        # A view may raise before it asks; a connection that has failed has been closed.
+        return Verdict.UNKNOWN if connection.connection is None else Verdict.ANSWERED
     if connection.vendor == "sqlite":
         code = getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY_CODE
         is_down = code in SQLITE_OUTAGES

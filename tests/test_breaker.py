@@ -10,7 +10,9 @@ from typing import Any
 import orjson
 import pytest
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, OperationalError, connection, connections, transaction
+from django.http import Http404
 from redis import Redis
 
 from freshcache import database_errors
@@ -123,6 +125,24 @@ def test_a_database_out_of_reach_is_an_outage_that_a_missing_product_ends(books)
     with pytest.raises(Product.DoesNotExist):
         catalogue.find_product(0)
     assert catalogue.list_products(ALL_PRODUCTS).fetched.body
+
+
+@on_database
+@pytest.mark.parametrize("error", [Http404, KeyError, ValidationError("no number")])
+def test_what_was_raised_before_the_database_was_asked_ends_no_outage(books, error):
+    def refuse() -> None:
+        raise error
+
+    with database_out_of_reach():
+        with pytest.raises(Unavailable):
+            catalogue.list_products(ALL_PRODUCTS)
+        database._next_try = 0.0
+        with pytest.raises((Http404, KeyError, ValidationError)):
+            database.call(refuse)
+        assert database._next_try is not None
+        database._next_try = 0.0
+    assert catalogue.list_products(ALL_PRODUCTS).fetched.body
+    assert database._next_try is None
 
 
 REFUSED = {
