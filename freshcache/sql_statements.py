@@ -85,7 +85,7 @@ DJANGOS = re.compile(
 )
 # What makes it more than it looks like: several statements, strings and comments.
 ODD = (";", "'", '"', "\\", "#", "--", "/*")
-WORD_AT_END = re.compile(r"[\w$`]+\Z")
+WORD_AT_END = re.compile(r"(\.\s*)?[\w$`]+\Z")
 LONGEST_BEFORE_BRACKET = 70  # A name of 64 characters in backticks, and a few spaces.
 
 COMMENTS = r"/\*.*?(?:\*/|\Z)"
@@ -158,7 +158,9 @@ def _may_call_functions(text: str, start: int) -> bool:
     while at >= 0:
         before = text[max(start, at - LONGEST_BEFORE_BRACKET) : at].rstrip()
         word = WORD_AT_END.search(before)
-        if (word and word[0].upper() not in MAY_PRECEDE_BRACKETS) or (not before and at > start):
+        if word and word[0].upper() not in MAY_PRECEDE_BRACKETS:  # With a "." before it, too.
+            return True
+        if not before and at > start:
             return True
         at = text.find("(", at + 1)
     return False
@@ -188,8 +190,10 @@ def _calls_functions(tokens: list[Token]) -> bool:
             start += 2
         start += 1 + (tokens[start + 1 : start + 2] == [("symbol", "(")])
     return any(
-        token == ("symbol", "(") and kind in ("word", "name") and text not in MAY_PRECEDE_BRACKETS
-        for (kind, text), token in zip(tokens[start - 1 :], tokens[start:], strict=False)
+        tokens[at] == ("symbol", "(")
+        and tokens[at - 1][0] in ("word", "name")
+        and (tokens[at - 1][1] not in MAY_PRECEDE_BRACKETS or tokens[at - 2] == ("symbol", "."))
+        for at in range(start, len(tokens))
     )
 
 

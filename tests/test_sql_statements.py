@@ -175,7 +175,9 @@ CALLS = """SELECT f() | select f() | SELECT `f`() | SELECT f  () | SELECT f/**/(
 SELECT UPPER(f(1)) | SELECT 1 FROM t WHERE f(a) | VALUES (f()) | WITH c AS (SELECT f()) SELECT 1 |
 (SELECT f()) UNION SELECT 1 | INSERT INTO u SELECT f() | INSERT INTO `u` (`a`) VALUES (f()) |
 UPDATE `u` SET `a` = f() | DELETE FROM `u` WHERE `a` = f() | EXPLAIN ANALYZE SELECT f() |
-SELECT 1; SELECT f() | REPLACE INTO u VALUES (f()) | SELECT f \t\n() | UPDATE `u` SET `a` = `f`(1)"""
+SELECT 1; SELECT f() | SELECT a.COUNT(1) | SELECT a . count (1) | SELECT 'x', a.COUNT(1) |
+SELECT VALUE(1) | SELECT `COUNT`(1) | REPLACE INTO u VALUES (f()) | SELECT f \t\n() |
+UPDATE `u` SET `a` = `f`(1)"""
 
 
 @pytest.mark.parametrize("text", [text.strip() for text in CALLS.split("|")])
@@ -188,6 +190,8 @@ def test_what_calls_functions_of_mysql_itself_only_reads():
     for text in (
         "SELECT COUNT(*), COALESCE(a, 1), CAST(a AS CHAR(10)) FROM `t` WHERE (`a` IN (1) AND (1))",
         "SELECT a, ROW_NUMBER() OVER (PARTITION BY b) FROM t USE INDEX (i) WHERE EXISTS(SELECT 1)",
+        "SELECT t.a FROM t WHERE t.a IN(1) AND(t.b=1.5) OR t.a=ALL(SELECT MAX(b) FROM u)",
+        "SELECT CAST(a AS DATETIME(6)), MATCH (a) AGAINST ('x') FROM t",
         "SELECT 'f()', \"g()\" -- h()",
         "SELECT JSON_EXTRACT(`a`, '$.f(')",
     ):
