@@ -224,6 +224,8 @@ WAYS = [
     Way("admin/"),
     Way("admin/store/product/"),
     Way("admin/store/product/<path:object_id>/change/"),
+    Way("admin/login/", "post", {"username": "staff", "password": "secret"}, 2, status=302),
+    Way("nothing/here/", status=404),
 ]
 # Ask by threads of their own, or for seconds: a stream, a stampede, an outage that is asked for, the
 # demo's catalogue. RQ's pages ask by connections of RQ's. Of the admin some stand for all.
