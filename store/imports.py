@@ -84,7 +84,7 @@ def _go_through(transfer: Transfer, extend: Callable[[], None], *, store: bool) 
     header = Lines(chunks.read_stored(transfer, 0))
     columns = product_csv.read_header(header)
     if transfer.position == 0:
-        transfer.position, transfer.line = header.position, 1
+        transfer.position, transfer.line = header.position, header.number
     lines = Lines(chunks.read_stored(transfer, transfer.position), transfer.position)
     started = time.monotonic()
     for batch in product_csv.batches(lines, columns, transfer.line):

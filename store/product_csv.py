@@ -24,6 +24,8 @@ MAX_LINE_BYTES = 1_000_000
 BATCH_ROWS = 1000
 BATCH_BYTES = 1_000_000
 DELIMITERS = ",;\t"
+MAX_LINES_BEFORE = 10
+BEFORE_HEADER = re.compile(r'(?:"?sep=[,;\t]"?|[,;\t" ]*)[\r\n]+', re.IGNORECASE)
 csv.field_size_limit(MAX_LINE_BYTES)  # By default 131,072, less than descriptions may have.
 
 
@@ -45,10 +47,10 @@ class Batch:
 
 
 class Lines:
-    """The lines of a file from byte `position` on; `position` moves along."""
+    """The lines of a file from byte `position` on; `position` moves along, and `number` counts them."""
 
     def __init__(self, chunks: Iterable[bytes], position: int = 0) -> None:
-        self.position = position
+        self.position, self.number = position, 0
         self._lines = _split(chunks)
 
     def __iter__(self) -> Iterator[str]:
@@ -57,6 +59,7 @@ class Lines:
     def __next__(self) -> str:
         line = next(self._lines)
         self.position += len(line)
+        self.number += 1
         # Bytes that are no UTF-8 come through, to be found in their row and given back as they were.
         return line.decode(errors="surrogateescape")
 
@@ -98,21 +101,27 @@ class Utf8:
 
 
 def read_header(lines: Lines) -> Columns:
-    """Return the columns that the first line of a file names; raises Malformed."""
+    """Return the columns that the first line of a file names; raises Malformed.
+
+    Before it there may be a few lines with nothing in them, and Excel's own that names the delimiter.
+    """
     try:
-        first = next(lines, "").removeprefix("\ufeff")
-        if "\0" in first:
-            raise Malformed('Line 1: this is not UTF-8. Save the file as "CSV UTF-8".')
-        columns = _columns(first)
+        header = next(lines, "").removeprefix("\ufeff")
+        while lines.number <= MAX_LINES_BEFORE and BEFORE_HEADER.fullmatch(header):
+            header = next(lines, "")
+        where = f"Line {lines.number or 1}"
+        if "\0" in header:
+            raise Malformed(f'{where}: this is not UTF-8. Save the file as "CSV UTF-8".')
+        columns = _columns(header)
     except csv.Error as error:
-        raise Malformed(f"Line 1: {error}.") from error
+        raise Malformed(f"Line {lines.number or 1}: {error}.") from error
     if unknown := [name for name in columns if name not in COLUMNS]:
         known = ", ".join(COLUMNS)
-        raise Malformed(f'Line 1: the column "{printable(unknown[0])}" is none of {known}.')
+        raise Malformed(f'{where}: the column "{printable(unknown[0])}" is none of {known}.')
     if missing := [name for name in REQUIRED if name not in columns]:
-        raise Malformed(f'Line 1: the column "{missing[0]}" is missing.')
+        raise Malformed(f'{where}: the column "{missing[0]}" is missing.')
     if len(set(columns)) < len(columns):
-        raise Malformed("Line 1: a column is there twice.")
+        raise Malformed(f"{where}: a column is there twice.")
     return columns
 
 
@@ -168,7 +177,8 @@ def batches(lines: Lines, columns: list[str], line: int) -> Iterator[Batch]:
 
 def product_of(values: list[str], columns: Columns) -> Product:
     """Return the product that a row describes; raises ValueError with the reason if it is not right."""
-    if len(values) == len(columns) + columns.nameless and not any(values[len(columns) :]):
+    beyond = values[len(columns) :]  # Spreadsheets leave some of these out in some rows.
+    if len(beyond) <= columns.nameless and not any(map(str.strip, beyond)):
         values = values[: len(columns)]
     if len(values) != len(columns):
         raise ValueError(f"it has {len(values)} columns, not {len(columns)}")

@@ -107,6 +107,9 @@ def test_where_a_piece_of_the_file_ends_does_not_matter(monkeypatch, size):
 AS_SAVED = {
     "a column without a name": "id,name,price,\n1,Book,5,\n2,Other,,\n",
     "two of them": "id,name,price,,\n1,Book,5,,\n2,Other,,,\n",
+    "two of them, not in each row": "id,name,price,,\n1,Book,5\n2,Other,, \n",
+    "the delimiter named ahead": "sep=;\nid;name;price\n1;Book;5\n2;Other;\n",
+    "nothing ahead": "\n,,\n ,,\nid,name,price\n1,Book,5\n2,Other,\n",
     "rows of nothing": "id,name,price\n,,\n1,Book,5\n , ,\n2,Other,\n,,\n",
     "semicolons": "id;name;price\n1;Book;5\n2;Other;\n;;\n",
     "tabs": "id\tname\tprice\n1\tBook\t5\n2\tOther\t\n",
@@ -124,6 +127,13 @@ def test_files_as_spreadsheets_save_them_are_taken(monkeypatch, text, end, encod
     transfer = imported((mark + text.replace("\n", end)).encode(encoding), all_or_nothing=True)
     assert (transfer.state, transfer.rows_done, transfer.error) == ("done", 2, "")
     assert rows() == [(1, "Book", "", 5), (2, "Other", "", None)]
+
+
+def test_lines_ahead_of_the_header_count():
+    transfer = imported("sep=,\n\nid,name\n1,good\nx,bad\n")
+    assert rejected(transfer).splitlines()[1].startswith("5,")
+    assert imported("\n\nid,nmae\n").error.startswith('Line 3: the column "nmae"')
+    assert imported("\n" * 100 + "id,name\n").error.startswith("Line 11: ")
 
 
 # --- Bad rows -------------------------------------------------------------------------------------
