@@ -285,6 +285,7 @@ if MYSQL_HOST:
                 # on is carried out all the same, after the cache has been told.
                 # Its clock is read as well as Django's, which is UTC.
                 "init_command": "SET sql_mode = 'TRADITIONAL', time_zone = '+00:00', "
+                "default_storage_engine = InnoDB, "
                 f"innodb_lock_wait_timeout = {MYSQL_TIMEOUT_SECONDS - 1}",
                 "connect_timeout": min(MYSQL_TIMEOUT_SECONDS // 2, 10),
                 "read_timeout": MYSQL_TIMEOUT_SECONDS,

@@ -125,14 +125,37 @@ def wrong_character_sets() -> list[str]:
         ]
 
 
+def wrong_engines() -> list[str]:
+    """Return a sentence for each table of the store whose engine knows no transactions, as MyISAM.
+
+    The server's default decides for tables that were made before the settings named InnoDB.
+    """
+    if not settings.MYSQL_HOST:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, engine FROM information_schema.tables JOIN information_schema.engines"
+            " USING (engine) WHERE table_schema = DATABASE() AND transactions <> 'YES'"
+            " AND table_name LIKE 'store\\_%'"
+        )
+        return [
+            f"The table {table} is of {engine}, which undoes nothing: ALTER TABLE "
+            f"{connection.ops.quote_name(table)} ENGINE = InnoDB"
+            for table, engine in cursor.fetchall()
+        ]
+
+
 @checks.register(checks.Tags.database)
 def check_character_sets(
     databases: Sequence[str] | None = None, **_: Any
 ) -> list[checks.CheckMessage]:
-    """Warn, with each `migrate` and `check --database default`, of what is not in utf8mb4."""
+    """Warn, with each `migrate` and `check --database default`, of what the server's defaults made."""
     if "default" not in (databases or ()):
         return []
-    return [checks.Warning(one, id="store.W001") for one in wrong_character_sets()]
+    return [
+        *(checks.Warning(one, id="store.W001") for one in wrong_character_sets()),
+        *(checks.Warning(one, id="store.W002") for one in wrong_engines()),
+    ]
 
 
 @contextmanager

@@ -81,6 +81,35 @@ def test_a_database_or_a_table_that_is_not_in_utf8mb4_is_refused(character_set, 
 
 
 @pytest.mark.mysql
+@pytest.mark.parametrize("engine", ["MyISAM", "MEMORY"])
+def test_a_table_that_undoes_nothing_is_refused_and_no_default_makes_one(
+    engine, transactional_db, settings
+):
+    made = "SELECT engine FROM information_schema.tables WHERE table_name = 'store_wrong'"
+    assert (
+        "default_storage_engine = InnoDB"
+        in settings.DATABASES["default"]["OPTIONS"]["init_command"]
+    )
+    execute(f"CREATE TABLE store_wrong (name INT) ENGINE = {engine}")
+    try:
+        (wrong,) = database.wrong_engines()
+        assert f"The table store_wrong is of {engine}" in wrong
+        assert [one.id for one in database.check_character_sets(databases=["default"])] == [
+            "store.W002"
+        ]
+        with pytest.raises(CommandError, match="ALTER TABLE `store_wrong` ENGINE = InnoDB"):
+            call_command("prepare")
+        execute("DROP TABLE store_wrong")
+        execute("CREATE TABLE store_wrong (name INT)")
+        with connection.cursor() as cursor:
+            cursor.execute(made)
+            assert cursor.fetchall() == (("InnoDB",),)
+    finally:
+        execute("DROP TABLE store_wrong")
+    assert database.wrong_engines() == []
+
+
+@pytest.mark.mysql
 def test_two_replicas_that_start_at_once_prepare_the_store_once(missing_database):
     replicas = [start("prepare", MYSQL_NAME=missing_database) for _ in range(3)]
     outputs = [replica.communicate(timeout=120)[0] for replica in replicas]

@@ -27,6 +27,8 @@ class Command(BaseCommand):
             self.stdout.write(database.create_if_missing())
             if wrong := database.wrong_character_sets():
                 raise CommandError("Names could not be stored. " + "; ".join(wrong))
+            if wrong := database.wrong_engines():
+                raise CommandError("Writes could not be undone. " + "; ".join(wrong))
             call_command("migrate", interactive=False, verbosity=0)
             call_command("seed_products", stdout=self.stdout)
 
