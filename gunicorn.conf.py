@@ -42,7 +42,7 @@ workers = settings.WEB_CONCURRENCY
 # thread's stack, and four threads are left for requests however many clients listen. In the same run
 # (docs/bench/README.md, hits a second, two cores): two sync workers 8,205, two with 4 threads 9,867, two
 # with 8 threads 9,678; without keep-alive 5,429, behind nginx 5,953. Threads cost a hit 0.01 ms of CPU.
-worker_class = "gthread"
+worker_class = "simple_django_redis.web_worker.Worker"
 threads = 4 + settings.EVENTS_MAX_CLIENTS
 timeout = 30
 graceful_timeout = 10

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 JSON = "application/json"
 ANSWER_TIMEOUT_SECONDS = 20
 SLOW_CLIENTS = 3
+CLOSING_SECONDS = 2.0  # that gunicorn's own worker waits for each
 
 
 def send(store: StoreProcess, text: str) -> Answer:
@@ -73,6 +75,34 @@ def test_a_path_may_have_a_limit_of_its_own(editor, settings):
     body = '{"name": "Book"}'
     assert editor.generic("POST", "/store/products/", body, JSON).status_code == 201
     assert editor.generic("PUT", "/store/basket/1/", body, JSON).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /healthz HTTP/1.1\nHost: localhost\nConnection: close\n\n",
+        "GET /healthz HTTP/1.0\nHost: localhost\n\n",
+        "POST /store/products/ HTTP/1.1\nHost: localhost\nTransfer-Encoding: chunked\n\nf\n",
+    ],
+)
+def test_nobody_waits_for_clients_that_do_not_close_their_connections(head, open_store):
+    store = open_store("--workers=1", "--threads=2")
+    slow = [
+        socket.create_connection(("127.0.0.1", store.port), ANSWER_TIMEOUT_SECONDS)
+        for _ in range(10)
+    ]
+    try:
+        for client in slow:
+            client.sendall(head.replace("\n", "\r\n").encode())
+        began = time.monotonic()
+        assert store.get("/healthz").status == 200
+        assert time.monotonic() - began < CLOSING_SECONDS * len(slow) / 2
+        for client in slow:  # They have their answer, and then the end.
+            with client.makefile("rb") as answer:
+                assert answer.read()[9:12] in (b"200", b"411")
+    finally:
+        for client in slow:
+            client.close()
 
 
 def test_clients_that_are_slow_hold_one_thread_each_and_others_are_served(open_store):
