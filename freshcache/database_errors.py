@@ -6,6 +6,7 @@ collations fails alone; only a server that takes no new connection is down.
 
 import sqlite3
 from contextlib import closing
+from contextvars import ContextVar
 
 from django.db import Error, InterfaceError, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,6 +21,14 @@ ENDED_BY_SERVER = (0, 1053, 1927, 4031)
 # https://www.sqlite.org/rescode.html; "database is locked" (SQLITE_BUSY) is not among them.
 SQLITE_OUTAGES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 PRIMARY_CODE = 0xFF  # SQLite's extended codes have the cause of an error in the other bits.
+
+# Options of a vendor's driver that say how long a server is waited for.
+LIMITS = {
+    "mysql": ("connect_timeout", "read_timeout", "write_timeout"),
+    "postgresql": ("connect_timeout",),
+}
+# Whether what failed was asked in another thread, which has another connection: async code does so.
+is_elsewhere: ContextVar[bool] = ContextVar("is_elsewhere", default=False)
 
 
 def judge(error: Exception, was_down: bool) -> Verdict:  # noqa: FBT001  # Its one caller has both.
@@ -37,7 +46,7 @@ def judge(error: Exception, was_down: bool) -> Verdict:  # noqa: FBT001  # Its o
         if is_down:
             connection.close()
         return Verdict.DOWN if is_down else Verdict.ANSWERED
-    if connection.connection is None:
+    if connection.connection is None and not is_elsewhere.get():
         return Verdict.DOWN  # It could not even be opened.
     if not is_of_connection(error):
         return Verdict.ANSWERED
@@ -62,7 +71,8 @@ def another_connection(seconds: int = PING_SECONDS) -> BaseDatabaseWrapper:
     """Return a connection to the default database, not opened yet, that waits so long at most."""
     made = connections.create_connection("default")
     made.alias = "another"  # What is watched on the default one is not on this one.
-    limits = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), seconds)
+    names = LIMITS.get(made.vendor, ())
+    limits = dict.fromkeys(names, seconds)
     options = {**made.settings_dict["OPTIONS"], **limits}
     made.settings_dict = {**made.settings_dict, "OPTIONS": options}
     return made

@@ -1,22 +1,34 @@
 """Regions: what is cached together, because the same writes make it stale."""
 
+import inspect
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, overload
 
+import orjson
+from asgiref.sync import async_to_sync, sync_to_async
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models
 from django.http import QueryDict
 
 from freshcache import conf, fallback, keys, metrics, registry, runtime, source, watched_connections
+from freshcache.database_errors import is_elsewhere
 from freshcache.entry import etag_of
-from freshcache.local_cache import Copy
+from freshcache.local_cache import Copy, tokens_of_writes
 from freshcache.result import Item, Limits, Outcome, Result
 from freshcache.table_watch import TableWatch
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# What JSON would change without a word is refused.
+PLAIN = (
+    orjson.OPT_SORT_KEYS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 Lifetime = int | None | Callable[[], int | None]
 # What the database does by itself where a row is deleted (Django 6.1); Django sends no statement for it.
 BY_DATABASE = tuple(
@@ -24,6 +36,9 @@ BY_DATABASE = tuple(
     for name in ("DB_CASCADE", "DB_SET_NULL", "DB_SET_DEFAULT")
     if hasattr(models, name)
 )
+
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class _Unset:
@@ -178,17 +193,97 @@ class Region:
             for connection in connections.all(initialized_only=True)
         )
 
+    @overload
+    def cached_response(self, ttl: View, /) -> View: ...
+
+    @overload
     def cached_response(
         self,
         ttl: int | None = None,
         *,
         vary_on: Sequence[str] = (),
-        check: Callable[[QueryDict], object] = lambda _: None,
-    ) -> Callable[[Any], Any]:
-        """Answer GET and HEAD of a view from the cache; see `freshcache.http.decorators`."""
-        from freshcache.http.decorators import cached_response  # It needs DRF.
+        check: Callable[[QueryDict], object] = ...,
+    ) -> Callable[[View], View]: ...
 
+    def cached_response(
+        self,
+        ttl: Any = None,
+        *,
+        vary_on: Sequence[str] = (),
+        check: Callable[[QueryDict], object] = lambda _: None,
+    ) -> Any:
+        """Answer GET and HEAD of a view from the cache; see `freshcache.http.decorators`.
+
+        It may stand bare above the view as well: `@region.cached_response`.
+        """
+        # Functions that are cached need nothing of all the HTTP that it imports.
+        from freshcache.http.decorators import cached_response
+
+        if callable(ttl):
+            return cached_response(self, None)(ttl)
         return cached_response(self, ttl, vary_on=vary_on, check=check)
+
+    def cached(
+        self, function: Callable[..., Any] | None = None, *, ttl: int | _Unset | None = UNSET
+    ) -> Any:
+        """Keep what a function, or a coroutine function, returns for its arguments.
+
+        Both have to be plain data, of which JSON can be made: texts, numbers, True, False, None, lists
+        and dicts with texts as keys; the caller gets what JSON makes of it. Calls raise TypeError for
+        other arguments and results.
+        """
+        if function is None:
+            return lambda found: self.cached(found, ttl=ttl)
+        signature = inspect.signature(function)
+        name = f"{function.__module__}.{function.__qualname__}"
+
+        def key_of(args: Any, kwargs: Any) -> str:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return f"{name} {_as_json(bound.arguments, f'the arguments of {name}').decode()}"
+
+        if inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            async def aanswer(*args: Any, **kwargs: Any) -> Any:
+                async def load() -> bytes:
+                    return _as_json(await function(*args, **kwargs), f"the result of {name}")
+
+                result = await self.aget_or_load(key_of(args, kwargs), load, ttl=ttl)
+                return orjson.loads(result.body)
+
+            return aanswer
+
+        @wraps(function)
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            def load() -> bytes:
+                return _as_json(function(*args, **kwargs), f"the result of {name}")
+
+            return orjson.loads(self.get_or_load(key_of(args, kwargs), load, ttl=ttl).body)
+
+        return answer
+
+    async def aget_or_load(
+        self,
+        key: str,
+        load: Callable[[], Awaitable[bytes]],
+        *,
+        ttl: int | _Unset | None = UNSET,
+    ) -> Result:
+        """Do what `get_or_load` does, for a coroutine function `load()`.
+
+        What the local cache has costs no thread; for all else one asks Redis, and waits. `load()` runs
+        in the event loop.
+        """
+        registry.require_start()
+        if self._lifetime(ttl) != 0 and (copy := self.find_local(key, tokens_of_writes.get())):
+            return copy.as_hit()
+        token = is_elsewhere.set(True)
+        try:
+            read = sync_to_async(self.get_or_load, thread_sensitive=False)
+            return await read(key, async_to_sync(load), ttl=ttl)
+        finally:
+            is_elsewhere.reset(token)
 
     # --- Writing ------------------------------------------------------------------------------------
 
@@ -233,6 +328,13 @@ class Region:
             outcome = Outcome.FILLED if stored else Outcome.LOADED
         metrics.requests.labels(item.family, outcome.value).inc()
         return Result(found, outcome, etag_of(found), load_seconds=load_seconds)
+
+
+def _as_json(data: Any, what: str) -> bytes:
+    try:
+        return orjson.dumps(data, option=PLAIN)
+    except TypeError as error:
+        raise TypeError(f"{what} must be plain data: {error}") from error
 
 
 def _tables_of(one: type[models.Model] | str) -> set[str]:

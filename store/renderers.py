@@ -1,14 +1,14 @@
 """JSON answers around a list that is JSON already: it is put in place, never rendered again."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.renderers import BrowsableAPIRenderer
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 from rest_framework.request import Request
 
 from freshcache import Outcome, Result
-from freshcache.http.renderers import ReadyJSON, ReadyJSONRenderer
 from store.catalogue import ProductList
 from store.content_security import INLINE_STYLES
 
@@ -41,6 +41,29 @@ class PageRenderer(BrowsableAPIRenderer):
 
 
 LIST_END = b"}"
+
+
+@dataclass(frozen=True)
+class ReadyJSON:
+    """An answer that is JSON already."""
+
+    body: bytes
+
+
+class ReadyJSONRenderer(JSONRenderer):
+    """Sends a ReadyJSON as it is; renders everything else, such as an error, as DRF does."""
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Any = None,
+    ) -> bytes:
+        if not isinstance(data, ReadyJSON):
+            return bytes(super().render(data, accepted_media_type, renderer_context))
+        if self.get_indent(accepted_media_type or "", renderer_context or {}):
+            return orjson.dumps(orjson.loads(data.body), option=orjson.OPT_INDENT_2)
+        return data.body
 
 
 def list_head(fetched: Result, response_time_seconds: float) -> bytes:

@@ -19,10 +19,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from freshcache.http.request_reads import noted
+from freshcache.singleflight import SharedReads
 from store.models import Product
 from store.regions import products
 from tests.configuration import configure
 from tests.servers import free_port
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 as_own_urls = pytest.mark.urls("tests.test_view_caching")
@@ -424,7 +426,15 @@ def test_a_cache_control_that_lets_it_live_long_enough_is_no_obstacle(client):
 
 @as_own_urls
 @pytest.mark.parametrize("redis_is_up", [True, False])
-def test_who_waits_for_anothers_answer_does_not_get_its_cookie(settings, redis_is_up):
+def test_who_waits_for_anothers_answer_does_not_get_its_cookie(settings, monkeypatch, redis_is_up):
+    reading: list[object] = []
+    read = SharedReads.read
+
+    def noting(self, key, load):
+        reading.append(key)
+        return read(self, key, load)
+
+    monkeypatch.setattr(SharedReads, "read", noting)
     if not redis_is_up:
         settings.CACHES = settings.CACHES | {
             "default": settings.CACHES["default"] | {"LOCATION": f"redis://127.0.0.1:{free_port()}"}
@@ -442,7 +452,8 @@ def test_who_waits_for_anothers_answer_does_not_get_its_cookie(settings, redis_i
         found = [pool.submit(cookie)]
         assert held.wait(30)
         found += [pool.submit(cookie) for _ in range(3)]
-        time.sleep(0.3)  # Time for the others to get where they wait.
+        wait_for(lambda: redis_is_up or len(reading) >= 3, seconds=5)
+        time.sleep(0.1)  # Time for the last to get where it waits.
         go_on.set()
         assert len({one.result() for one in found}) == 4
 

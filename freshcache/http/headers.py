@@ -4,18 +4,18 @@ Cache-Status is RFC 9211; Age, ETag and If-None-Match are RFC 9111 and 9110; Ser
 """
 
 import math
+from typing import Any, TypeVar
 
+from django.http import HttpResponse
 from django.utils.http import parse_etags
-from rest_framework import status
-from rest_framework.renderers import BrowsableAPIRenderer
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from freshcache import conf
+from freshcache.http import drf
 from freshcache.result import Outcome, Result
 
 # Browsers and proxies may keep an answer but have to ask each time: a write makes it old at once.
 CACHE_CONTROL = "no-cache"
+Answer = TypeVar("Answer", bound=HttpResponse)
 FORWARDED = {
     Outcome.FILLED: "fwd=miss; stored",
     Outcome.WAITED: "fwd=miss; collapsed",
@@ -48,27 +48,30 @@ def headers(fetched: Result) -> dict[str, str]:
     return found
 
 
-def finish(
-    request: Request, response: Response, fetched: Result, *, private: bool = False
-) -> Response:
+def finish(request: Any, response: Answer, fetched: Result, *, private: bool = False) -> Answer:
     """Say in the headers how `fetched` was come by; 304 without a body if the client has it already.
 
-    `private` is for what no cache between the client and the store may keep.
+    `request` and `response` are Django's or DRF's. `private` is for what no cache between the client and
+    this one may keep.
     """
     for name, value in headers(fetched).items():
         response[name] = value
     response["Cache-Control"] = f"private, {CACHE_CONTROL}" if private else CACHE_CONTROL
     if _is_known(request, fetched):
-        response.data, response.status_code = None, status.HTTP_304_NOT_MODIFIED
+        response.status_code = 304
+        if hasattr(response, "data"):  # DRF's, to be rendered later
+            response.data = None
+        else:
+            response.content = b""
     return response
 
 
-def _is_known(request: Request, fetched: Result) -> bool:
+def _is_known(request: Any, fetched: Result) -> bool:
     """Say whether the client has the body already, by its If-None-Match (weak comparison).
 
     A page around the body has no tag, as no two are the same.
     """
-    if not fetched.etag or isinstance(request.accepted_renderer, BrowsableAPIRenderer):
+    if not fetched.etag or drf.is_page(request):
         return False
     known = parse_etags(request.headers.get("If-None-Match", ""))
     return "*" in known or fetched.etag in known or fetched.etag.removeprefix("W/") in known

@@ -202,12 +202,14 @@ def noted(request: HttpRequest, declared: Sequence[str]) -> Iterator[Reads]:
     has changed.
     """
     reads = Reads(request, declared)
-    session, meta, cookies = request.session, request.META, request.COOKIES
+    session, meta, cookies = getattr(request, "session", None), request.META, request.COOKIES
     own_class: Any = type(request)
     environ = getattr(request, "environ", None)
     headers = request.__dict__.get("headers")
-    was_accessed, session.accessed = session.accessed, False
-    request.session = NotedSession(session, reads._others)  # type: ignore[assignment]  # Looks like one.
+    was_accessed = False
+    if session is not None:  # There may be no middleware for them.
+        was_accessed, session.accessed = session.accessed, False
+        request.session = NotedSession(session, reads._others)  # type: ignore[assignment]  # Looks so.
     noted_meta = Noted("meta", meta, reads._noted)
     request.META = noted_meta
     request.COOKIES = Noted("cookie", cookies, reads._noted)
@@ -221,10 +223,11 @@ def noted(request: HttpRequest, declared: Sequence[str]) -> Iterator[Reads]:
         request.__class__ = own_class
         if environ is not None:
             request.environ = environ  # type: ignore[attr-defined]
-        request.session = session
-        if session.accessed:  # By what has had it from before, such as request.user.
-            reads._others.add("session")
-        session.accessed = session.accessed or was_accessed
+        if session is not None:
+            request.session = session
+            if session.accessed:  # By what has had it from before, such as request.user.
+                reads._others.add("session")
+            session.accessed = session.accessed or was_accessed
         meta.update(dict.items(noted_meta))
         request.META, request.COOKIES = meta, cookies
         if headers is None:

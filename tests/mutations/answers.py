@@ -39,15 +39,15 @@ BREAKS = [
     Break(
         "a page is confirmed by the tag of a list",
         "conditional requests",
-        " or isinstance(request.accepted_renderer, BrowsableAPIRenderer):",
+        " or drf.is_page(request):",
         ":",
         [f"{PRIVACY}::test_a_page_is_never_confirmed_by_the_tag_of_a_list"],
     ),
     Break(
         "a 304 has a body",
         "conditional requests",
-        "response.data, response.status_code = None, status.HTTP_304_NOT_MODIFIED",
-        "response.status_code = status.HTTP_304_NOT_MODIFIED",
+        "            response.data = None",
+        "            pass",
         [f"{HTTP_CACHING}::test_a_client_that_has_the_list_gets_304"],
     ),
     Break(
