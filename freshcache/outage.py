@@ -69,7 +69,7 @@ class Outage:
         self._refusals = Sparingly()
         self._changes = Sparingly(MOST_CHANGES)
         self._is_told = False
-        self._outdated: deque[str] = deque()
+        self._outdated: dict[str, None] = {}  # in their order, each once
         self._changed: deque[tuple[float, str]] = deque(maxlen=REMEMBERED_CHANGES)
         self._began: float | None = None
         self._invalidation_lost = False
@@ -193,7 +193,7 @@ class Outage:
     def leave_outdated(self, whole_key: str) -> None:
         """Note that what Redis holds under a key is wrong: it is deleted before Redis is used again."""
         with self._lock:
-            self._outdated.append(whole_key)
+            self._outdated[whole_key] = None
             if self._began is None:  # The outage has just ended; it goes on.
                 self._began = time.monotonic()
         self._see_to_recovery()
@@ -206,7 +206,7 @@ class Outage:
         """Note that another server takes over, which may lack what its predecessor was told last."""
         since = time.monotonic() - REMEMBERED_SECONDS
         with self._lock:
-            self._outdated.extend({key for at, key in list(self._changed) if at > since})
+            self._outdated |= {key: None for at, key in list(self._changed) if at > since}
         self.begin(PrimaryChanged("another server has become the primary"), invalidation_lost=True)
 
     def try_to_end(self) -> bool:
@@ -220,9 +220,7 @@ class Outage:
                 self._forget_all()
                 owed = False
             server = self._prove()
-            while self._outdated:
-                self._delete(self._outdated[0])
-                self._outdated.popleft()
+            self._delete_outdated()
             if renews:
                 self._renew_all()
             self._server = server
@@ -238,6 +236,18 @@ class Outage:
             if self._is_told:
                 logger.warning("Redis is used again, after %.1f s", time.monotonic() - began)
         return True
+
+    def _delete_outdated(self) -> None:
+        while self._outdated:
+            with self._lock:
+                key = next(iter(self._outdated))
+                del self._outdated[key]  # Now, so that it stays if it is noted again meanwhile.
+            try:
+                self._delete(key)
+            except RedisError:
+                with self._lock:
+                    self._outdated[key] = None
+                raise
 
     def _see_to_recovery(self) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import Client
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from freshcache.outage import Outage
 from freshcache.runtime import cache_of
 from store.session_backend import SessionStore
 from tests.servers import free_port
@@ -215,6 +216,26 @@ def test_a_copy_that_could_not_be_deleted_is_deleted_after_the_outage(
     assert outage.lasts
     assert outage.try_to_end()
     assert not copies(redis, settings)
+
+
+@pytest.mark.parametrize("ends", ["at once", "at the second try", "and it changes meanwhile"])
+def test_however_often_a_session_changes_in_an_outage_its_copy_is_deleted_once(ends):
+    deleted: list[str] = []
+
+    def delete(key: str) -> None:
+        deleted.append(key)
+        if len(deleted) == 1 and ends == "at the second try":
+            raise RedisConnectionError("gone again")
+        if len(deleted) == 1 and ends == "and it changes meanwhile":
+            made.leave_outdated("one")
+
+    made = Outage(lambda: None, lambda: None, delete)
+    made.begin(RedisConnectionError("gone"))
+    for _ in range(1000):
+        made.leave_outdated("one")
+    while not made.try_to_end():
+        pass
+    assert deleted == ["one"] * (1 if ends == "at once" else 2)
 
 
 def test_while_redis_is_left_alone_no_copy_is_read_or_written(redis, settings, outage):
