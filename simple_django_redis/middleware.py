@@ -2,6 +2,7 @@
 
 import json
 import re
+import traceback
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -164,7 +165,10 @@ class BodyLimitMiddleware:
 
 
 class LargeNumbersMiddleware:
-    """Refuses a number that SQLite cannot take, as the admin looks up whatever its address names."""
+    """Refuses what cannot be looked up, as the admin looks up whatever its address and its forms name.
+
+    Those are numbers that SQLite cannot take, and in the admin what is none, or too few of a range.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -172,7 +176,16 @@ class LargeNumbersMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         return self.get_response(request)
 
-    def process_exception(self, _request: HttpRequest, error: Exception) -> JsonResponse | None:
+    def process_exception(self, request: HttpRequest, error: Exception) -> JsonResponse | None:
         if isinstance(error, OverflowError):
             return JsonResponse({"detail": "A number is too large."}, status=400)
+        is_of_admin = request.resolver_match and request.resolver_match.app_name == "admin"
+        if is_of_admin and isinstance(error, ValueError | IndexError) and _is_of_lookup(error):
+            return JsonResponse({"detail": "A value cannot be looked up."}, status=400)
         return None
+
+
+def _is_of_lookup(error: Exception) -> bool:
+    """Say whether Django itself has raised `error` when it made a query."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("django.db.models.")

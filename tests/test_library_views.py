@@ -59,6 +59,18 @@ def test_no_parameter_is_a_mistake_of_the_store(admin_client):
     assert mistakes(admin_client, queries) == {}
 
 
+def test_what_the_admin_cannot_look_up_is_no_mistake_of_the_store(admin_client):
+    admin_client.raise_request_exception = False
+    products = "/admin/store/product/"
+    for query in ("price__range=1", "price__range=", "date_created__range=2026-01-01", "id__in=x"):
+        assert admin_client.get(f"{products}?{query}").status_code in (302, 400)
+    for chosen in ("x", "9" * 30, "1.5", "\0"):
+        form = {"action": "delete_selected", "_selected_action": chosen}
+        assert admin_client.post(products, form).status_code in (302, 400)
+    for kind in range(1, 12):
+        assert admin_client.get(f"/admin/r/{kind}/1/").status_code == 404
+
+
 def test_no_address_typed_by_hand_is_a_mistake_of_the_store(admin_client):
     ways = [f"/django-rq/{one}" for one in WITH_A_PLACE]
     ways += ["/admin/{}/", "/admin/store/product/{}/change/", "/static/{}"]
