@@ -108,7 +108,14 @@ def _make_private_folder(folder: Path) -> None:
         raise EmbeddedRedisError(f"{folder} is not a private folder of this user; remove it")
 
 
+# Which servers a process has started. One whose socket has been removed would go on serving those who
+# are connected to it, apart from all others.
+_started: dict[tuple[int, Path], "subprocess.Popen[bytes]"] = {}
+
+
 def _start(path: Path, log_path: Path) -> None:
+    if earlier := _started.pop((os.getpid(), path), None):
+        _end(earlier)
     path.unlink(missing_ok=True)
     try:
         binary = str(get_binary_path())
@@ -126,6 +133,7 @@ def _start(path: Path, log_path: Path) -> None:
             start_new_session=True,
             preexec_fn=end_with_parent if sys.platform == "linux" else None,
         )
+    _started[os.getpid(), path] = server
     atexit.register(_stop, server, path, os.getpid())
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
@@ -145,11 +153,15 @@ def end_with_parent() -> None:
 def _stop(server: "subprocess.Popen[bytes]", path: Path, owner_pid: int) -> None:
     if os.getpid() != owner_pid:  # A forked worker inherits the owner's exit handlers.
         return
+    _end(server)
+    with contextlib.suppress(OSError):  # var/ holds more and stays.
+        path.parent.rmdir()
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
     server.terminate()
     try:
         server.wait(timeout=5)
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
-    with contextlib.suppress(OSError):  # var/ holds more and stays.
-        path.parent.rmdir()

@@ -113,6 +113,16 @@ def test_a_server_that_is_merely_slow_is_not_taken_over(monkeypatch):
     owner.communicate(timeout=20)
 
 
+def test_a_socket_that_something_removes_leaves_no_second_server_behind():
+    var_dir = temporary_folder()
+    embedded.ensure_running(var_dir)
+    (first,) = [one for one in psutil.Process().children() if str(var_dir) in str(one.cmdline())]
+    socket_path(var_dir).unlink()
+    embedded.ensure_running(var_dir)
+    assert answers(socket_path(var_dir))
+    assert not first.is_running()
+
+
 def test_a_store_that_shared_a_server_goes_on_when_its_owner_ends():
     var_dir = temporary_folder()
     owner = owner_of(var_dir)
