@@ -73,12 +73,12 @@ bench-lag: setup-dev ## Measure for how long a copy in another process may be ol
 
 .PHONY: test
 test: setup-dev ## Run the tests on MariaDB and Redis, and what engines may differ in on the embedded default
-	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
+	@bin/test-servers wrk browser xgettext:gettext haproxy nginx:nginx-light
 	@bin/test
 
 .PHONY: test-coverage
 test-coverage: setup-dev ## Run all tests at full depth on both engines, and measure what they cover
-	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
+	@bin/test-servers wrk browser xgettext:gettext haproxy nginx:nginx-light
 	@bin/test --all
 
 .PHONY: test-alone
@@ -97,12 +97,12 @@ mutate: setup-dev ## Break the cache in one place after the other, and see that 
 
 .PHONY: test-stress
 test-stress: setup-dev ## Run the tests ROUNDS=10 times in random order beside LOOPS=4 busy loops
-	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
+	@bin/test-servers wrk browser xgettext:gettext haproxy nginx:nginx-light
 	@bin/test-stress --rounds $(or $(ROUNDS),10) --loops $(or $(LOOPS),4)
 
 .PHONY: test-matrix
 test-matrix: setup-dev ## Run the tests on other versions of Python, Django, MySQL and Redis
-	@bin/test-servers wrk chromium xgettext:gettext haproxy nginx:nginx-light
+	@bin/test-servers wrk browser xgettext:gettext haproxy nginx:nginx-light
 	@bin/test-matrix
 
 .PHONY: test-scale
@@ -117,7 +117,7 @@ soak: setup-dev ## Load and break a store on several machines for MINUTES=30 (wr
 
 .PHONY: screenshots
 screenshots: setup-dev ## Take the README's pictures of the pages (writes docs/screenshots/)
-	@bin/test-servers chromium
+	@bin/test-servers browser
 	@bin/screenshots
 
 .PHONY: messages

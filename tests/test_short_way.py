@@ -29,6 +29,7 @@ from simple_django_redis.handler import Handler, Request
 from store import own_writes
 from store.models import Product
 from store.regions import products
+from tests.browser import chromium_binary
 from tests.configuration import configure
 from tests.processes import StoreProcess
 from tests.waiting import wait_for
@@ -599,14 +600,20 @@ class SavedAnswer(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium on the PATH")
+@pytest.mark.skipif(not chromium_binary(), reason="no chromium on the PATH")
 def test_chromium_reads_it(gzipping_store, demo_books, monkeypatch):
     body = gzipping_store.get(PATH, {"Accept-Encoding": "gzip"}).body
     monkeypatch.setattr(SavedAnswer, "body", body)
     with ThreadingHTTPServer(("127.0.0.1", 0), SavedAnswer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server"]
+        command = [
+            chromium_binary(),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-proxy-server",
+        ]
         command += ["--virtual-time-budget=10000", "--dump-dom", url]
         said = subprocess.run(command, check=True, capture_output=True, timeout=120).stdout
         server.shutdown()
