@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -37,6 +38,7 @@ LIBRARIES = (
         "rest_framework.negotiation",
     ),
 )
+LONGEST_END_SECONDS = 10
 LONGEST_REQUEST_BYTES = 200_000  # As much as a socket takes in one message.
 COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
@@ -150,6 +152,7 @@ def serve(requests: socket.socket) -> list[str]:
         one.setblocking(False)
     signal.set_wakeup_fd(wake.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C ends the tests, and they end this.
     while True:
         readable, _, _ = select.select([requests, child_ended], [], [])
         if child_ended in readable:
@@ -162,6 +165,7 @@ def serve(requests: socket.socket) -> list[str]:
             continue
         request, files, _, _ = socket.recv_fds(requests, LONGEST_REQUEST_BYTES, 3)
         if not request:
+            end_all(running)
             sys.exit()
         whom = socket.socket(fileno=files[0])
         if pid := os.fork():
@@ -173,6 +177,21 @@ def serve(requests: socket.socket) -> list[str]:
             return _become(json.loads(request), files)
 
 
+def end_all(running: dict[int, socket.socket]) -> None:
+    """End what tests that were interrupted have left running."""
+    deadline = time.monotonic() + LONGEST_END_SECONDS
+    for pid in running:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    while running and time.monotonic() < deadline:
+        while ended := _ended_child(running):
+            running.pop(ended[0])
+        time.sleep(0.05)
+    for pid in running:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def _ended_child(running: Mapping[int, object]) -> tuple[int, int] | None:
     pid, status = os.waitpid(-1, os.WNOHANG) if running else (0, 0)
     return (pid, status) if pid else None
@@ -182,6 +201,7 @@ def _become(request: list[Any], files: list[int]) -> list[str]:
     command, environment, new_session = request
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(files[1], 1)
     os.dup2(files[2], 2)
