@@ -39,38 +39,38 @@ class Aside(Shared):
         try:
             fetched = request.run()
         except Unavailable:
-            metrics.requests.labels(item.family, "error").inc()
+            metrics.requests.labels(item.region, "error").inc()
             raise
-        metrics.requests.labels(item.family, fetched.outcome.value).inc()
+        metrics.requests.labels(item.region, fetched.outcome.value).inc()
         return replace(
             fetched, cache_seconds=request.cache_seconds, load_seconds=request.load_seconds
         )
 
-    def generation(self, family: str) -> str | None:
-        """Return the token that vouches for the entries of `family`; None while Redis is left alone."""
+    def generation(self, region: str) -> str | None:
+        """Return the token that vouches for the entries of `region`; None while Redis is left alone."""
         if self.outage.lasts:
             return None
         try:
-            return self.outage.ask(lambda: self.entries.make_generation(keys.entry_keys(family)))
+            return self.outage.ask(lambda: self.entries.make_generation(keys.entry_keys(region)))
         except RedisError as error:
             self.outage.note_failure(error)
             return None
 
-    def forget(self, family: str) -> None:
-        """Make no entry of `family` be served any more; never raises.
+    def forget(self, region: str) -> None:
+        """Make no entry of `region` be served any more; never raises.
 
         If Redis cannot be told, this process reads the source until it has been.
         """
         try:
-            metrics.invalidations.labels(family, self._tell(family)).inc()
+            metrics.invalidations.labels(region, self._tell(region)).inc()
         finally:  # After Redis, so that nobody reads there and keeps what was true before.
-            self.copies.forget(keys.generation_key(family))
+            self.copies.forget(keys.generation_key(region))
 
-    def _tell(self, family: str) -> str:
+    def _tell(self, region: str) -> str:
         if self.outage.owes_an_invalidation:  # Redis will be told of everything.
             return "postponed"
         try:
-            self.outage.ask(lambda: self.entries.forget(family), needed=True)
+            self.outage.ask(lambda: self.entries.forget(region), needed=True)
         except RedisError as error:
             self.outage.begin(error, invalidation_lost=True)
             return "postponed"

@@ -44,6 +44,6 @@ def add(
     return bool(caches[alias].add(names.entry, entry, ttl_seconds))
 
 
-def forget(family: str, alias: str) -> None:
-    """Make no entry of `family` be served any more."""
-    caches[alias].delete(keys.generation_key(family), version=keys.UNVERSIONED)
+def forget(region: str, alias: str) -> None:
+    """Make no entry of `region` be served any more."""
+    caches[alias].delete(keys.generation_key(region), version=keys.UNVERSIONED)

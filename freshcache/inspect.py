@@ -1,4 +1,4 @@
-"""What lies in Redis under a family's main key, for people to look at: its first bytes, never all.
+"""What lies in Redis under a region's main key, for people to look at: its first bytes, never all.
 
 GETRANGE, STRLEN, PTTL and GET in one round trip. Raises RedisError if Redis is down.
 """
@@ -34,11 +34,11 @@ class Picture:
         return bool(self.size_bytes) and self.own_generation == self.generation
 
 
-def of_family(family: str) -> Picture:
-    """Return what is stored as the main entry of `family`."""
+def of_region(region: str) -> Picture:
+    """Return what is stored as the main entry of `region`."""
     cache = caches["default"]
-    key = cache.make_key(family)
-    generation_key = cache.make_key(keys.generation_key(family), keys.UNVERSIONED)
+    key = cache.make_key(region)
+    generation_key = cache.make_key(keys.generation_key(region), keys.UNVERSIONED)
     client: Any = cache.client.get_client(write=False)  # type: ignore[attr-defined]  # django-redis
 
     def look(redis: Any) -> Any:

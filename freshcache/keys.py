@@ -14,7 +14,7 @@ ENTRY_FORMAT_VERSION = 1
 # Generations are shared by all releases: a write by either makes both forget.
 UNVERSIONED = 0
 
-# What is cached. A family is forgotten as a whole; the name is the key of its main entry.
+# What is cached. A region is forgotten as a whole; the name is the key of its main entry.
 
 PROBE_SECONDS = 10
 # Keys beside the variants that CACHE_MAX_VARIANTS leaves room for: the main entry's own.
@@ -33,7 +33,7 @@ class EntryKeys:
     | `entry` | the value | CACHE_TTL, less up to a tenth |
     | `stale` | the last good value, compressed | the same and CACHE_STALE_IF_ERROR more |
     | `lock` | who is filling the entry | at most CACHE_LEASE_SECONDS |
-    | `generation` | the token that vouches for all entries of the family | until a write deletes it |
+    | `generation` | the token that vouches for all entries of the region | until a write deletes it |
 
     A variant's entry may also be in one of its `alternatives`, with its stale copy beside it there.
     """
@@ -50,19 +50,19 @@ class EntryKeys:
         return (self.entry, *self.alternatives)
 
 
-def entry_keys(family: str, query: str = "", max_variants: int = 1000) -> EntryKeys:
-    """Return the keys of the entry of `family` that the normalised `query` asks for.
+def entry_keys(region: str, query: str = "", max_variants: int = 1000) -> EntryKeys:
+    """Return the keys of the entry of `region` that the normalised `query` asks for.
 
-    The family's main entry ("") has the key that the family is named after. All others share
+    The region's main entry ("") has the key that the region is named after. All others share
     numbered slots, so that whatever clients ask for leaves at most `max_variants` keys. One whose slot
     is taken may use another of its group of PLACES.
     """
-    entry, alternatives = family, tuple[str, ...]()
+    entry, alternatives = region, tuple[str, ...]()
     if query:
-        entry, *others = (f"{family}:slot:{slot}" for slot in _slots_of(query, max_variants))
+        entry, *others = (f"{region}:slot:{slot}" for slot in _slots_of(query, max_variants))
         alternatives = tuple(others)
     return EntryKeys(
-        entry, beside(entry, "stale"), beside(entry, "lock"), generation_key(family), alternatives
+        entry, beside(entry, "stale"), beside(entry, "lock"), generation_key(region), alternatives
     )
 
 
@@ -83,11 +83,11 @@ def beside(entry: str, what: str) -> str:
     return f"{entry}:{what}"
 
 
-def generation_key(family: str) -> str:
-    """Return the key of the token that all entries of `family` share; it is UNVERSIONED."""
-    return f"{family}:generation"
+def generation_key(region: str) -> str:
+    """Return the key of the token that all entries of `region` share; it is UNVERSIONED."""
+    return f"{region}:generation"
 
 
-def probe_key(family: str) -> str:
+def probe_key(region: str) -> str:
     """Return the key that shows that Redis takes writes; UNVERSIONED, lives PROBE_SECONDS."""
-    return f"{family}:probe"
+    return f"{region}:probe"

@@ -53,7 +53,7 @@ class Copy:
     """An entry as Redis had it."""
 
     entry: Entry
-    generation: str  # the name of its family's generation
+    generation: str  # the name of its region's generation
     use_until: float | None  # by time.monotonic(); from then on it is about to be refreshed
     expires_at: float | None
     refill: Callable[[], object] | None = None  # fills the entry anew, in any thread; None: not so
@@ -141,7 +141,7 @@ class Copies(NoCopies):
         self._era = 0
         self._last_seen: dict[str, float] = {}  # when Redis was asked and still held a generation
         self._came_at: OrderedDict[str, float] = OrderedDict()  # of each token
-        self._generations: set[str] = set()  # of all copies that there have been: a few families
+        self._generations: set[str] = set()  # of all copies that there have been: a few regions
         self._announcements.start_over()
         self._refills.start_over()
 

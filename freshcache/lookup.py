@@ -158,10 +158,10 @@ class Request:
             # One of those who lose patience reads for all who ride along.
             self._fly(flight, key, lambda: self._shared_load("wait-timeout"))
         flight.wait(None)
-        metrics.wait_seconds.labels(self.item.family).observe(time.monotonic() - started)
+        metrics.wait_seconds.labels(self.item.region).observe(time.monotonic() - started)
         fetched = flight.result()
-        if fetched and fetched.outcome in (Outcome.FILLED, Outcome.REFRESHED):
-            return replace(fetched, outcome=Outcome.WAITED)
+        if fetched and fetched.outcome in (Outcome.MISS, Outcome.REFRESH):
+            return replace(fetched, outcome=Outcome.COALESCED)
         return fetched
 
     def _fill_or_wait(self, generation: str) -> Result | None:
@@ -172,19 +172,19 @@ class Request:
         while True:
             claim = self._claim(generation, token, replace=spoilt)
             if claim is Claim.CLAIMED:
-                return self._fill(generation, token, Outcome.FILLED)
+                return self._fill(generation, token, Outcome.MISS)
             if claim is Claim.GONE:
                 return None
             if claim is Claim.READY:
                 seen = self._look()
                 if seen.entry:
-                    metrics.wait_seconds.labels(self.item.family).observe(
+                    metrics.wait_seconds.labels(self.item.region).observe(
                         time.monotonic() - started
                     )
-                    return self._served(seen.entry, seen.ttl_ms, Outcome.WAITED)
+                    return self._served(seen.entry, seen.ttl_ms, Outcome.COALESCED)
                 spoilt = True  # It begins as it should, and that is all.
             elif process_clock.now() + pause > self._deadline:
-                metrics.wait_seconds.labels(self.item.family).observe(time.monotonic() - started)
+                metrics.wait_seconds.labels(self.item.region).observe(time.monotonic() - started)
                 return self._shared_load("wait-timeout")
             else:
                 self.shared.sleep(pause)
@@ -205,7 +205,7 @@ class Request:
             self._release(generation, token)
             raise
         fill_seconds = time.monotonic() - started
-        metrics.fill_seconds.labels(self.item.family).observe(fill_seconds)
+        metrics.fill_seconds.labels(self.item.region).observe(fill_seconds)
         ttl_ms = _jittered_ms(self.item.ttl_seconds)
         entry = Entry(generation, self.item.query, etag_of(body), fill_seconds, ttl_ms, body)
         data, stale = entry.encode(), None
@@ -243,7 +243,7 @@ class Request:
         if place is None:
             return self._loaded(body, "not-stored")
         self._keep_copy(epoch, read_at, entry, ttl_ms, place)
-        metrics.entry_bytes.labels(self.item.family).observe(len(body))
+        metrics.entry_bytes.labels(self.item.region).observe(len(body))
         return self._served(entry, ttl_ms, outcome)
 
     def _hit_or_refresh(self, entry: Entry, left_ms: int | None) -> Result:
@@ -278,7 +278,7 @@ class Request:
         token = new_token()
         if self._claim(entry.generation, token, replace=True) is not Claim.CLAIMED:
             return None
-        return self._fill(entry.generation, token, Outcome.REFRESHED)
+        return self._fill(entry.generation, token, Outcome.REFRESH)
 
     def _last_good(self) -> Result | None:
         if not self.item.stale_seconds or self.shared.outage.lasts:
@@ -387,7 +387,7 @@ class Request:
             self.load_seconds += time.monotonic() - started
 
     def _loaded(self, body: bytes, detail: str) -> Result:
-        return Result(body, Outcome.LOADED, etag_of(body), detail)
+        return Result(body, Outcome.BYPASS, etag_of(body), detail)
 
     def _served(
         self, entry: Entry, left_ms: int | None, outcome: Outcome, detail: str = ""

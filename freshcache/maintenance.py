@@ -36,29 +36,29 @@ def sweep(pattern: str, *, delete: bool) -> Iterator[int]:
             yield int(client.unlink(*batch)) if delete else len(batch)
 
 
-def expire(family: str) -> bool:
-    """Have the main entry of `family` expire now, as if its time were up; say whether there was one.
+def expire(region: str) -> bool:
+    """Have the main entry of `region` expire now, as if its time were up; say whether there was one.
 
     Its stale copy stays. Raises RedisError if Redis is down.
     """
     if not isinstance(_cache(), RedisCache):
         return False
     # A millisecond of time left, as 0 would be a deletion.
-    return bool(_client().pexpire(_cache().make_key(keys.entry_keys(family).entry), 1))
+    return bool(_client().pexpire(_cache().make_key(keys.entry_keys(region).entry), 1))
 
 
-def served(family: str) -> Iterator[tuple[EntryKeys, Entry]]:
-    """Yield the entries of `family` that are being served, one by one."""
+def served(region: str) -> Iterator[tuple[EntryKeys, Entry]]:
+    """Yield the entries of `region` that are being served, one by one."""
     entries = RedisEntries()
     for found in _batches():
         for name, _ in found:
-            if name.endswith(":stale") or name.split(":")[0] != family:
+            if name.endswith(":stale") or name.split(":")[0] != region:
                 continue
             names = EntryKeys(
                 name,
                 keys.beside(name, "stale"),
                 keys.beside(name, "lock"),
-                keys.generation_key(family),
+                keys.generation_key(region),
             )
             if entry := entries.read_any(names).entry:
                 yield names, entry

@@ -126,10 +126,10 @@ class Region:
         if self.has_written():
             started = time.perf_counter()
             body = self._load(load)
-            return Result(body, Outcome.LOADED, load_seconds=time.perf_counter() - started)
+            return Result(body, Outcome.BYPASS, load_seconds=time.perf_counter() - started)
         wanted = conf.current()
         item = Item(
-            family=self.name,
+            region=self.name,
             query=key,
             names=keys.entry_keys(self.name, key, wanted.max_variants),
             ttl_seconds=self._lifetime(ttl),
@@ -325,8 +325,8 @@ class Region:
             stored = bool(may_store and item.ttl_seconds != 0) and fallback.add(
                 item.names, item.query, generation, found, item.ttl_seconds, self.using
             )
-            outcome = Outcome.FILLED if stored else Outcome.LOADED
-        metrics.requests.labels(item.family, outcome.value).inc()
+            outcome = Outcome.MISS if stored else Outcome.BYPASS
+        metrics.requests.labels(item.region, outcome.value).inc()
         return Result(found, outcome, etag_of(found), load_seconds=load_seconds)
 
 

@@ -10,18 +10,18 @@ class Outcome(Enum):
     """What became of a read."""
 
     HIT = "hit"  # served from the cache
-    FILLED = "miss"  # loaded, and this request created the entry
-    WAITED = "wait"  # served from the cache once another request had filled it
-    REFRESHED = "refresh"  # loaded ahead of the entry's expiry, while others were served from it
+    MISS = "miss"  # loaded, and this request created the entry
+    COALESCED = "coalesced"  # served from the cache once another request had filled it
+    REFRESH = "refresh"  # loaded ahead of the entry's expiry, while others were served from it
     STALE = "stale"  # the source is down: the last good value, past its lifetime
-    LOADED = "bypass"  # loaded, past the cache; `detail` says why
+    BYPASS = "bypass"  # loaded, without the cache; `detail` says why
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something to be cached: one variant of a family."""
+    """Something to be cached: one variant of a region."""
 
-    family: str  # forgotten as a whole
+    region: str  # forgotten as a whole
     query: str  # which variant: "" is the main one
     names: EntryKeys
     ttl_seconds: int | None  # None: until it is forgotten; 0: not stored at all
@@ -55,4 +55,4 @@ class Result:
     @property
     def from_cache(self) -> bool:
         """Whether the value was in the cache, whoever put it there and however old it is."""
-        return self.outcome in (Outcome.HIT, Outcome.WAITED, Outcome.STALE)
+        return self.outcome in (Outcome.HIT, Outcome.COALESCED, Outcome.STALE)

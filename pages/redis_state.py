@@ -73,7 +73,7 @@ def _cache() -> State:
 def _entry() -> State | None:
     try:
         redis_budget.check()
-        found = inspect.of_family(products.name)
+        found = inspect.of_region(products.name)
     except RedisError:
         return None
     return {**asdict(found), "is_served": found.is_served}

@@ -46,13 +46,13 @@ ORDERINGS = {
 }
 ORIGINS = {
     Outcome.HIT: _("This list came from the cache."),
-    Outcome.WAITED: _("This list came from the cache, where another request had just put it."),
-    Outcome.FILLED: _("This list came from the database; the next reader finds it in the cache."),
-    Outcome.REFRESHED: _("This list came from the database, to renew the cache before it expires."),
+    Outcome.COALESCED: _("This list came from the cache, where another request had just put it."),
+    Outcome.MISS: _("This list came from the database; the next reader finds it in the cache."),
+    Outcome.REFRESH: _("This list came from the database, to renew the cache before it expires."),
     Outcome.STALE: _(
         "The database does not answer. This is the last list that the cache has of it."
     ),
-    Outcome.LOADED: _("This list came from the database, past the cache."),
+    Outcome.BYPASS: _("This list came from the database, past the cache."),
 }
 
 

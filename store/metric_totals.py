@@ -20,7 +20,7 @@ from freshcache.result import Outcome
 T = TypeVar("T")
 STARTING_SECONDS = 0.1  # Longer than a worker takes from making its file to filling it.
 # Reads that found a value in the cache, as Result.from_cache has it.
-FROM_CACHE = (Outcome.HIT, Outcome.WAITED, Outcome.STALE)
+FROM_CACHE = (Outcome.HIT, Outcome.COALESCED, Outcome.STALE)
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ def of_cache() -> CacheTotals:
     except NotThere:
         sums, outcomes = defaultdict(float), defaultdict(float)
     return CacheTotals(
-        reads=int(sums["store_cache_requests_total"]),
+        reads=int(sums["freshcache_requests_total"]),
         from_cache=int(sum(outcomes[outcome.value] for outcome in FROM_CACHE)),
-        fills=int(sums["store_cache_fill_seconds_count"]),
-        fill_seconds=sums["store_cache_fill_seconds_sum"],
-        waits=int(sums["store_cache_wait_seconds_count"]),
-        invalidations=int(sums["store_cache_invalidations_total"]),
-        processes_without_redis=int(sums["store_redis_outage"]),
+        fills=int(sums["freshcache_fill_seconds_count"]),
+        fill_seconds=sums["freshcache_fill_seconds_sum"],
+        waits=int(sums["freshcache_wait_seconds_count"]),
+        invalidations=int(sums["freshcache_invalidations_total"]),
+        processes_without_redis=int(sums["freshcache_circuit_open"]),
         event_clients=int(sums["store_event_streams"]),
     )
 
@@ -90,6 +90,6 @@ def _sums(registry: CollectorRegistry) -> tuple[dict[str, float], dict[str, floa
     for metric in registry.collect():
         for sample in metric.samples:
             sums[sample.name] += sample.value
-            if sample.name == "store_cache_requests_total":
+            if sample.name == "freshcache_requests_total":
                 outcomes[sample.labels["outcome"]] += sample.value
     return sums, outcomes

@@ -1,4 +1,4 @@
-"""What the cache does, counted for Prometheus; label values are a fixed few.
+"""What the store does beside its cache, counted for Prometheus; label values are a fixed few.
 
 With gunicorn each worker counts in files of its slot (see gunicorn.conf.py), which /metrics adds up.
 """

@@ -65,7 +65,7 @@ class CachedStoreView(PublicListView):
         query = ProductQuerySerializer.parse(request.query_params)
         found = catalogue.list_products_cached(query)
         request._request.META[SERVED] = Served(products, query.normalised(), list_head, LIST_END)
-        created = found.fetched.outcome is Outcome.FILLED
+        created = found.fetched.outcome is Outcome.MISS
         response = Response(found, status.HTTP_201_CREATED if created else status.HTTP_200_OK)
         patch_vary_headers(response, ["Accept-Encoding"])  # Hits may be sent as gzip.
         return http_headers.finish(request, response, found.fetched)

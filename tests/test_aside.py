@@ -109,7 +109,7 @@ def key(name: str) -> str:
 
 
 def test_a_value_is_loaded_once_and_then_served(load):
-    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.FILLED
+    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.MISS
     hit = process().fetch(MAIN, never, LIMITS)
     assert (hit.outcome, hit.body) == (Outcome.HIT, b"1")
 
@@ -121,7 +121,7 @@ def test_a_reader_that_is_held_between_load_and_store_cannot_store_what_is_old(l
     process().forget("product")
     load.released.set()
 
-    assert slow.result().outcome is Outcome.LOADED  # It came before the write, and may answer so.
+    assert slow.result().outcome is Outcome.BYPASS  # It came before the write, and may answer so.
     assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
 
 
@@ -130,7 +130,7 @@ def test_a_held_reader_cannot_overwrite_a_newer_entry(load, in_background):
     slow = in_background(process().fetch, MAIN, load, LIMITS)
     assert load.reached.wait(30)
     process().forget("product")
-    assert process().fetch(MAIN, lambda: b"new", LIMITS).outcome is Outcome.FILLED
+    assert process().fetch(MAIN, lambda: b"new", LIMITS).outcome is Outcome.MISS
     load.released.set()
     slow.result()
 
@@ -146,7 +146,7 @@ def test_an_invalidation_frees_the_lock(load, in_background):
     filled = process().fetch(MAIN, lambda: b"new", limits(wait_seconds=0.5))
     load.released.set()
     slow.result()
-    assert filled.outcome is Outcome.FILLED
+    assert filled.outcome is Outcome.MISS
 
 
 def test_a_filler_that_outlives_its_lease_can_neither_store_nor_release(
@@ -160,12 +160,12 @@ def test_a_filler_that_outlives_its_lease_can_neither_store_nor_release(
     second = in_background(process().fetch, MAIN, other, LIMITS)
     assert other.reached.wait(30)  # The lease is over, and another has claimed the fill.
     load.released.set()
-    assert slow.result().outcome is Outcome.LOADED
+    assert slow.result().outcome is Outcome.BYPASS
     assert slow.result().detail == "not-stored"
     assert redis.exists(key("product:lock"))  # the other's
 
     other.released.set()
-    assert second.result().outcome is Outcome.FILLED
+    assert second.result().outcome is Outcome.MISS
     assert not redis.exists(key("product:lock"))
 
 
@@ -188,7 +188,7 @@ def test_a_filler_that_outlives_its_lease_and_fails_leaves_the_lock_of_the_next(
         slow.result()
     assert redis.exists(key("product:lock"))  # the other's
     other.released.set()
-    assert second.result().outcome is Outcome.FILLED
+    assert second.result().outcome is Outcome.MISS
 
 
 def test_a_claim_ends_with_its_lease(load, in_background, redis: Redis):
@@ -197,7 +197,7 @@ def test_a_claim_ends_with_its_lease(load, in_background, redis: Redis):
     assert load.reached.wait(30)
     left_ms = redis.pttl(key("product:lock"))
     load.released.set()
-    assert slow.result().outcome is Outcome.FILLED
+    assert slow.result().outcome is Outcome.MISS
     assert 0 < left_ms <= LIMITS.lease_seconds * 1000
 
 
@@ -236,7 +236,7 @@ def test_a_loader_that_fails_frees_the_lock_for_the_next(redis: Redis):
     with pytest.raises(ZeroDivisionError):
         process().fetch(MAIN, fail, LIMITS)
     assert not redis.exists(key("product:lock"))
-    assert process().fetch(MAIN, lambda: b"x", LIMITS).outcome is Outcome.FILLED
+    assert process().fetch(MAIN, lambda: b"x", LIMITS).outcome is Outcome.MISS
 
 
 def test_threads_of_one_process_share_a_fill(load, in_background):
@@ -246,8 +246,8 @@ def test_threads_of_one_process_share_a_fill(load, in_background):
     assert load.reached.wait(30)
     others = [in_background(one_process.fetch, MAIN, never, LIMITS) for _ in range(5)]
     load.released.set()
-    assert first.result().outcome is Outcome.FILLED
-    assert {one.result().outcome for one in others} <= {Outcome.WAITED, Outcome.HIT}
+    assert first.result().outcome is Outcome.MISS
+    assert {one.result().outcome for one in others} <= {Outcome.COALESCED, Outcome.HIT}
     assert {one.result().body for one in others} == {b"1"}
 
 
@@ -321,8 +321,8 @@ def test_a_process_waits_for_the_fill_of_another(load, in_background):
     assert load.reached.wait(30)
     waiter = in_background(process().fetch, MAIN, never, LIMITS)
     load.released.set()
-    assert first.result().outcome is Outcome.FILLED
-    assert waiter.result().outcome in (Outcome.WAITED, Outcome.HIT)
+    assert first.result().outcome is Outcome.MISS
+    assert waiter.result().outcome in (Outcome.COALESCED, Outcome.HIT)
     assert waiter.result().body == b"1"
 
 
@@ -335,7 +335,7 @@ def test_who_waits_while_a_write_comes_begins_anew(load, in_background):
     filled = waiting.fetch(MAIN, lambda: b"new", LIMITS)
     load.released.set()
     first.result()
-    assert (filled.outcome, filled.body) == (Outcome.FILLED, b"new")
+    assert (filled.outcome, filled.body) == (Outcome.MISS, b"new")
 
 
 def test_waiting_does_not_spin(load, in_background, monkeypatch):
@@ -355,7 +355,7 @@ def test_waiting_does_not_spin(load, in_background, monkeypatch):
     gave_up = waiting.fetch(MAIN, lambda: b"own", limits(wait_seconds=0.2))
     load.released.set()
     first.result()
-    assert (gave_up.outcome, gave_up.detail) == (Outcome.LOADED, "wait-timeout")
+    assert (gave_up.outcome, gave_up.detail) == (Outcome.BYPASS, "wait-timeout")
     assert pauses[0] == 0.005
     assert pauses == sorted(pauses)
     assert max(pauses) == 0.05
@@ -371,7 +371,7 @@ def test_one_request_refreshes_ahead_while_others_are_served(load, in_background
     load.released.set()
 
     assert {(one.outcome, one.body) for one in others} == {(Outcome.HIT, b"1")}
-    assert (refresher.result().outcome, refresher.result().body) == (Outcome.REFRESHED, b"2")
+    assert (refresher.result().outcome, refresher.result().body) == (Outcome.REFRESH, b"2")
     assert process().fetch(MAIN, never, LIMITS).body == b"2"
     assert redis.pttl(key("product")) > 0.8 * TTL_SECONDS * 1000
 
@@ -476,7 +476,7 @@ def test_whatever_lies_under_a_key_is_replaced(name, kind, load, redis: Redis):
         redis.rpush(key(name), "x")
     else:
         redis.set(key(name), b"\x80\x04garbage\n\xff")
-    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.FILLED
+    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.MISS
     assert process().fetch(MAIN, never, LIMITS).body == b"1"
 
 
@@ -488,7 +488,7 @@ def test_whatever_lies_under_the_generation_does_no_harm(kind, load, redis: Redi
     else:
         redis.set(name, b"\xff\x00garbage")
     first, _ = [process().fetch(MAIN, load, limits(wait_seconds=5)) for _ in range(2)]
-    assert (first.outcome, first.body) == (Outcome.FILLED, b"1")
+    assert (first.outcome, first.body) == (Outcome.MISS, b"1")
     process().forget("product")
     assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
     assert process().fetch(MAIN, never, LIMITS).body == b"new"
@@ -541,7 +541,7 @@ def test_variants_of_a_slot_share_no_read_past_the_cache(load, in_background):
 
 def test_a_request_over_its_budget_reads_the_source(load):
     spent = process().fetch(MAIN, load, limits(budget_seconds=0.05))
-    assert (spent.outcome, spent.detail) == (Outcome.LOADED, "cache-slow")
+    assert (spent.outcome, spent.detail) == (Outcome.BYPASS, "cache-slow")
 
 
 def test_a_refresh_that_is_over_budget_leaves_the_entry_served(load, redis: Redis):
@@ -564,7 +564,7 @@ def test_what_a_transaction_reads_is_shared_with_nobody(load, in_background):
 
 def test_what_a_transaction_reads_is_not_stored_and_refreshes_nothing(load, redis: Redis):
     assert process().fetch(MAIN, load, LIMITS, may_store=False).detail == "transaction"
-    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.FILLED
+    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.MISS
     redis.pexpire(key("product"), LAST_PART_MS)
     assert process().fetch(MAIN, never, LIMITS, may_store=False).body == b"2"
 
@@ -642,7 +642,7 @@ def test_a_pool_that_is_too_small_says_so():
 
 def test_an_entry_from_before_a_lifetime_was_set_is_refreshed(load):
     process().fetch(item(ttl_seconds=None), load, LIMITS)
-    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.REFRESHED
+    assert process().fetch(MAIN, load, LIMITS).outcome is Outcome.REFRESH
 
 
 @pytest.fixture
@@ -737,7 +737,7 @@ def test_who_has_loaded_stores_whatever_redis_has_taken_before(load):
         return claim(*arguments, **keywords)
 
     slow.entries.claim = claim_slowly
-    assert slow.fetch(MAIN, load, spent).outcome is Outcome.FILLED
+    assert slow.fetch(MAIN, load, spent).outcome is Outcome.MISS
     assert process().fetch(MAIN, never, LIMITS).outcome is Outcome.HIT
 
 
@@ -754,7 +754,7 @@ def failing(method: str) -> Aside:
 @pytest.mark.parametrize("method", ["read", "make_generation", "claim", "put"])
 def test_redis_failing_at_any_step_ends_in_an_answer_from_the_source(method, load):
     broken = failing(method)
-    assert broken.fetch(MAIN, load, LIMITS).outcome is Outcome.LOADED
+    assert broken.fetch(MAIN, load, LIMITS).outcome is Outcome.BYPASS
     assert load.calls == 1
     assert broken.outage.lasts
     assert broken.fetch(MAIN, load, LIMITS).detail == "cache-down"

@@ -101,7 +101,7 @@ def test_what_a_write_makes_old_right_after_it_was_stored_is_not_kept(tracking, 
     process().generation("product")
     heard(tracking)
     tracking.entries.put = then(tracking.entries.put, write)
-    assert tracking.fetch(MAIN, load, LIMITS).outcome is Outcome.FILLED
+    assert tracking.fetch(MAIN, load, LIMITS).outcome is Outcome.MISS
     assert copy_of(tracking) is None
 
 

@@ -124,7 +124,7 @@ def test_counts_add_up_over_the_workers_whoever_answers(store, books, tmp_path):
     sent = use_all_workers(store, tmp_path)
     assert slots(tmp_path) == {"0", "1"}
     found = [scrape(store) for _ in range(6)]
-    assert {total(samples, "store_cache_requests_total") for samples in found} == {sent}
+    assert {total(samples, "freshcache_requests_total") for samples in found} == {sent}
     # How late a process' timers are goes on being counted.
     steady = [
         {key: value for key, value in samples.items() if "process_late" not in key[0]}
@@ -184,22 +184,22 @@ def test_the_hit_ratio_can_be_computed(client, books):
 
     def count(*outcomes: str) -> float:
         return sum(
-            value(samples, "store_cache_requests_total", family="product", outcome=outcome)
+            value(samples, "freshcache_requests_total", region="product", outcome=outcome)
             for outcome in outcomes
         )
 
     assert count("miss") == 1
-    assert count("hit", "wait", "stale") / count(*OUTCOMES) == 0.9
+    assert count("hit", "coalesced", "stale") / count(*OUTCOMES) == 0.9
 
 
 def test_a_fill_tells_its_time_and_size(client, books):
     before = counted(client)
     size = len(client.get(CACHED).content)
     samples = counted(client, before)
-    assert value(samples, "store_cache_fill_seconds_count", family="product") == 1
-    assert 0 < value(samples, "store_cache_fill_seconds_sum", family="product") < 5
-    assert value(samples, "store_cache_entry_bytes_count", family="product") == 1
-    assert 0.5 * size < value(samples, "store_cache_entry_bytes_sum", family="product") < size
+    assert value(samples, "freshcache_fill_seconds_count", region="product") == 1
+    assert 0 < value(samples, "freshcache_fill_seconds_sum", region="product") < 5
+    assert value(samples, "freshcache_entry_bytes_count", region="product") == 1
+    assert 0.5 * size < value(samples, "freshcache_entry_bytes_sum", region="product") < size
 
 
 def test_waits_and_their_time_are_counted(store, books, redis, settings):
@@ -218,10 +218,12 @@ def test_waits_and_their_time_are_counted(store, books, redis, settings):
     seconds = time.monotonic() - began
     samples = scrape(store)
     waited = sum("collapsed" in answer.headers["Cache-Status"] for answer in answers)
-    assert value(samples, "store_cache_requests_total", family="product", outcome="wait") == waited
-    assert value(samples, "store_cache_wait_seconds_count", family="product") >= waited
+    assert (
+        value(samples, "freshcache_requests_total", region="product", outcome="coalesced") == waited
+    )
+    assert value(samples, "freshcache_wait_seconds_count", region="product") >= waited
     assert waited
-    found = value(samples, "store_cache_wait_seconds_sum", family="product")
+    found = value(samples, "freshcache_wait_seconds_sum", region="product")
     assert 0.1 < found <= len(answers) * seconds
 
 
@@ -230,8 +232,8 @@ def test_invalidations_are_counted(client, books):
     for price in (1, 2, 3):
         Product.objects.update(price=price)
     samples = counted(client, before)
-    name = "store_cache_invalidations_total"
-    assert value(samples, name, family="product", result="done") == 3
+    name = "freshcache_invalidations_total"
+    assert value(samples, name, region="product", result="done") == 3
 
 
 def test_an_outage_of_redis_shows_and_dead_workers_do_not_count(open_store, books, tmp_path):
@@ -241,18 +243,18 @@ def test_an_outage_of_redis_shows_and_dead_workers_do_not_count(open_store, book
         REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",
         SECRET_KEY="x" * 50,
     )
-    assert value(scrape(store), "store_redis_outage") == 0
+    assert value(scrape(store), "freshcache_circuit_open") == 0
     use_all_workers(store, tmp_path)
-    assert value(scrape(store), "store_redis_outage") == WORKERS
-    assert total(scrape(store), "store_cache_requests_total") == value(
-        scrape(store), "store_cache_requests_total", family="product", outcome="bypass"
+    assert value(scrape(store), "freshcache_circuit_open") == WORKERS
+    assert total(scrape(store), "freshcache_requests_total") == value(
+        scrape(store), "freshcache_requests_total", region="product", outcome="bypass"
     )
     killed = worker_pids(store)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: are_replaced(store, killed))
     store.wait_until_open()
-    assert value(scrape(store), "store_redis_outage") == 0
+    assert value(scrape(store), "freshcache_circuit_open") == 0
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -277,7 +279,7 @@ def test_killed_workers_leave_no_files_and_lose_no_counts(store, books, tmp_path
         sent += 5
         assert slots(tmp_path) == {"0", "1"}
         assert {file.name for file in folder.iterdir()} <= files
-        assert total(scrape(store), "store_cache_requests_total") == sent
+        assert total(scrape(store), "freshcache_requests_total") == sent
 
 
 def test_reloads_leave_no_files_and_lose_no_counts(store, books, tmp_path):
@@ -289,7 +291,7 @@ def test_reloads_leave_no_files_and_lose_no_counts(store, books, tmp_path):
     assert len(folders(tmp_path)) == 1
     # While they are replaced there are twice as many workers for a moment.
     assert slots(tmp_path) <= {"0", "1", "2", "3"}
-    assert total(scrape(store), "store_cache_requests_total") == 3
+    assert total(scrape(store), "freshcache_requests_total") == 3
 
 
 def test_a_file_that_a_worker_is_just_making_is_no_error(
@@ -310,7 +312,7 @@ def test_a_file_that_a_worker_is_just_making_is_no_error(
     monkeypatch.setattr(metric_totals, "time", SimpleNamespace(sleep=go_on))
     samples = samples_of(client.get("/metrics").text)
     assert file.stat().st_size == 1 << 16
-    assert total(samples, "store_cache_requests_total") == 1
+    assert total(samples, "freshcache_requests_total") == 1
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
@@ -328,8 +330,8 @@ def test_two_stores_do_not_count_for_each_other(open_store, store, books, tmp_pa
     assert len(folders(tmp_path)) == 2
     for _ in range(3):
         store.get(CACHED)
-    assert total(scrape(store), "store_cache_requests_total") == 3
-    assert total(scrape(other), "store_cache_requests_total") == 0
+    assert total(scrape(store), "freshcache_requests_total") == 3
+    assert total(scrape(other), "freshcache_requests_total") == 0
 
 
 # --- Who may ask ----------------------------------------------------------------------------------
@@ -417,7 +419,7 @@ def test_prometheus_may_ask_each_pod_by_its_address_over_plain_http(client, sett
         client.get("/metrics"),
     ):
         assert answer.status_code == 200
-        assert b"store_cache_requests" in answer.content
+        assert b"freshcache_requests" in answer.content
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options"])
@@ -438,8 +440,8 @@ def test_label_values_are_bounded_whatever_is_asked(store, books):
         store.get(CACHED, {"Cookie": f"sessionid=x{number}", "User-Agent": f"agent {number}"})
     samples = scrape(store)
     labels = {(name, found) for _, pairs in samples for name, found in pairs}
-    assert {found for name, found in labels if name == "family"} == set(registry.names())
+    assert {found for name, found in labels if name == "region"} == set(registry.names())
     assert {found for name, found in labels if name == "outcome"} <= OUTCOMES
     assert {found for name, found in labels if name == "result"} <= RESULTS
-    assert {name for name, _ in labels} <= {"family", "outcome", "result", "le"}
+    assert {name for name, _ in labels} <= {"region", "outcome", "result", "le"}
     assert len(samples) < 100

@@ -105,7 +105,7 @@ def test_without_a_thread_it_goes_as_any_clock(monkeypatch):
 
 def test_how_late_it_is_can_be_seen_from_outside():
     def seconds() -> float:
-        return REGISTRY.get_sample_value("store_process_late_seconds_sum") or 0.0
+        return REGISTRY.get_sample_value("freshcache_process_late_seconds_sum") or 0.0
 
     process_clock.now()
     before = seconds()
@@ -157,7 +157,7 @@ def cache(held_up: HeldUp) -> Aside:
     entries = RedisEntries()
     prove = lambda: entries.prove(["product"])  # noqa: E731
     made = Aside(entries, Outage(lambda: None, lambda: None, prove=prove))
-    assert made.fetch(ITEM, lambda: b"value", PATIENT).outcome is Outcome.FILLED
+    assert made.fetch(ITEM, lambda: b"value", PATIENT).outcome is Outcome.MISS
     return made
 
 
@@ -177,7 +177,7 @@ def test_a_redis_that_is_stopped_for_a_moment_is_no_outage(asks, cache, server):
     if asks == "a writer":
         cache.forget("product")
     found = cache.fetch(ITEM, lambda: b"new", PATIENT)
-    assert found.outcome is (Outcome.FILLED if asks == "a writer" else Outcome.HIT)
+    assert found.outcome is (Outcome.MISS if asks == "a writer" else Outcome.HIT)
     assert not cache.outage.lasts
 
 
@@ -211,14 +211,14 @@ def test_a_budget_is_not_spent_by_this_process_own_lateness(cache, monkeypatch):
     )  # Its length alone is what counts.
     cache.forget("product")
     hold_up_before(cache, "read", "claim")
-    assert cache.fetch(ITEM, lambda: b"new", LIMITS).outcome is Outcome.FILLED
+    assert cache.fetch(ITEM, lambda: b"new", LIMITS).outcome is Outcome.MISS
 
 
 def test_who_is_over_budget_while_this_process_is_late_goes_on(cache):
     cache.forget("product")
     hold_up_before(cache, "read")
     spent = Limits(2, 5, budget_seconds=0.2, command_seconds=0.2)  # Room for one command.
-    assert cache.fetch(ITEM, lambda: b"new", spent).outcome is Outcome.FILLED
+    assert cache.fetch(ITEM, lambda: b"new", spent).outcome is Outcome.MISS
 
 
 def test_who_leads_and_is_over_budget_reads_for_all_who_wait(cache):
@@ -235,7 +235,7 @@ def test_who_leads_and_is_over_budget_reads_for_all_who_wait(cache):
     cache.entries.claim = claim_slowly  # type: ignore[method-assign]
     found = cache.fetch(ITEM, lambda: b"own", LIMITS)
     ((flight, leads),) = boarded[:1]
-    assert found.outcome is Outcome.LOADED
+    assert found.outcome is Outcome.BYPASS
     assert not leads
     assert flight.result().body == b"own"
 

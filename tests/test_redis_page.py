@@ -265,9 +265,9 @@ def test_of_a_large_redis_a_part_is_looked_at_and_numbers_are_estimated(own_redi
 @with_database
 def test_a_write_leaves_an_entry_that_is_not_served_any_more(client, books):
     client.get("/store/cached/")
-    before = inspect.of_family("product")
+    before = inspect.of_region("product")
     books[0].save()
-    after = inspect.of_family("product")
+    after = inspect.of_region("product")
     assert (before.is_served, after.is_served) == (True, False)
     assert after.generation is None
     assert (after.own_generation, after.size_bytes) == (before.own_generation, before.size_bytes)
@@ -276,7 +276,7 @@ def test_a_write_leaves_an_entry_that_is_not_served_any_more(client, books):
 @engines
 def test_what_is_no_entry_is_shown_as_it_is_and_not_as_served():
     caches["default"].client.get_client().set(f"{prefix()}:1:product", b"\xff garbage")
-    found = inspect.of_family("product")
+    found = inspect.of_region("product")
     assert (found.is_served, found.own_generation, found.body_start) == (False, "", "")
 
 

@@ -39,7 +39,7 @@ def items_at(*homes: str, **changes) -> list[Item]:
 
 def fill(*wanted: Item) -> None:
     for one in wanted:
-        assert process().fetch(one, one.query.encode, LIMITS).outcome is Outcome.FILLED
+        assert process().fetch(one, one.query.encode, LIMITS).outcome is Outcome.MISS
 
 
 def is_hit(one: Item) -> bool:
@@ -119,7 +119,7 @@ def test_an_entry_is_refreshed_where_it_is(redis):
     (where,) = (name for name, query in before.items() if query == second.query)
     redis.pexpire(key(where), 1000)
     refreshed = process().fetch(second, second.query.encode, LIMITS)
-    assert refreshed.outcome is Outcome.REFRESHED
+    assert refreshed.outcome is Outcome.REFRESH
     assert places() == {where: second.query}
 
 
@@ -148,7 +148,7 @@ def test_one_loads_whatever_becomes_of_its_place_meanwhile(load, in_background, 
     fill(*others)  # One of them has taken the place.
     assert wanted.names.entry in places()
     load.released.set()
-    assert (first.result().outcome, second.result().outcome) == (Outcome.FILLED, Outcome.WAITED)
+    assert (first.result().outcome, second.result().outcome) == (Outcome.MISS, Outcome.COALESCED)
     assert (first.result().body, second.result().body, load.calls) == (b"1", b"1", 1)
 
 
@@ -168,7 +168,7 @@ def test_a_place_that_is_taken_at_the_last_moment_is_not_taken_again(redis, monk
         return place
 
     monkeypatch.setattr(busy.entries, "_place", find_and_lose)
-    assert busy.fetch(late, lambda: b"late", LIMITS).outcome is Outcome.FILLED
+    assert busy.fetch(late, lambda: b"late", LIMITS).outcome is Outcome.MISS
     assert places()[GROUP[3]] == late.query
     assert is_hit(early)
 
@@ -184,7 +184,7 @@ def test_a_place_that_is_taken_again_and_again_holds_nobody_up(redis, monkeypatc
         return place
 
     monkeypatch.setattr(busy.entries, "_place", find_and_lose)
-    assert busy.fetch(wanted, lambda: b"1", LIMITS).outcome is Outcome.FILLED
+    assert busy.fetch(wanted, lambda: b"1", LIMITS).outcome is Outcome.MISS
     assert process().fetch(wanted, never, LIMITS).body == b"1"
     fill(other)
 
@@ -209,7 +209,7 @@ def test_what_is_displaced_in_redis_is_dropped_in_this_process(tracking, redis):
 def test_what_this_process_stores_outside_its_slot_is_kept_here(tracking, redis):  # noqa: F811
     first, second = items_at(*GROUP[:1] * 2)
     fill(first)
-    assert tracking.fetch(second, lambda: b"2", LIMITS).outcome is Outcome.FILLED
+    assert tracking.fetch(second, lambda: b"2", LIMITS).outcome is Outcome.MISS
     found = tracking.copies.find_in(second.names.places, second.query)
     assert found is None or found.entry.body == b"2"  # None: no check has come yet
     assert not tracking.copies._expected - {place for place in GROUP if place in places()}

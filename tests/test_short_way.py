@@ -477,7 +477,7 @@ def test_hits_are_counted_on_both_ways(site, client):
     def hits() -> float:
         said = client.get("/metrics").content.decode()
         found = re.search(
-            r'^store_cache_requests_total\{.*outcome="hit"\} (.*)$', said, re.MULTILINE
+            r'^freshcache_requests_total\{.*outcome="hit"\} (.*)$', said, re.MULTILINE
         )
         return float(found[1]) if found else 0
 

@@ -320,7 +320,7 @@ def test_a_write_is_announced_to_the_cache_however_late_it_is(books, line, spent
     assert not cache_of().outage.lasts
     with outside():
         found = catalogue.list_products_cached(ProductQuery())
-    assert found.fetched.outcome is Outcome.FILLED
+    assert found.fetched.outcome is Outcome.MISS
     assert b'"price":7,' in found.fetched.body
 
 

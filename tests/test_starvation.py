@@ -107,4 +107,4 @@ def test_few_queries_for_all_who_ask_at_once_on_a_busy_machine(
     # On an idle machine it is one (test_stampedes.py); starved, one in a process and moment.
     assert max(queries for queries, _ in seen.values()) <= 2 * workers, str(seen)
     assert {status for _, how in seen.values() for status, _ in how} == {200, 201}, seen
-    assert "store_redis_outage 0.0" in store.get("/metrics").body.decode()
+    assert "freshcache_circuit_open 0.0" in store.get("/metrics").body.decode()

@@ -30,12 +30,12 @@ class MeasurementError(Exception):
 def request_times(name: str) -> RequestTimes:
     """Return the median microseconds of each kind of request, all kinds taking turns."""
     open_catalogue(name)
-    read(Outcome.FILLED)
+    read(Outcome.MISS)
     read_uncached()  # The connections are open, and what was loaded is in the processor's caches.
     catalogue.products_changed()
     samples: dict[str, list[float]] = defaultdict(list)
     for _ in range(FILLS_PER_ROUND):
-        fetched, microseconds = timed(lambda: read(Outcome.FILLED))
+        fetched, microseconds = timed(lambda: read(Outcome.MISS))
         samples["miss"].append(microseconds)
         samples["miss_cache"].append(fetched.cache_seconds * 1e6)
         samples["miss_load"].append(fetched.load_seconds * 1e6)
@@ -64,25 +64,25 @@ def read_uncached() -> None:
 def request_traffic(name: str) -> dict[str, Traffic]:
     """Return the traffic of each kind of request, by the name of the kind."""
     open_catalogue(name)
-    read(Outcome.FILLED)
+    read(Outcome.MISS)
     catalogue.products_changed()
     found = {
-        "a miss after an invalidation": traffic_of(lambda: read(Outcome.FILLED)),
+        "a miss after an invalidation": traffic_of(lambda: read(Outcome.MISS)),
         "a hit": traffic_of(lambda: read(Outcome.HIT)),
     }
     with observer() as redis:
         redis.delete(_whole_key(products.name))
-        found["a miss on an expired entry"] = traffic_of(lambda: read(Outcome.FILLED))
+        found["a miss on an expired entry"] = traffic_of(lambda: read(Outcome.MISS))
         found["an invalidation"] = traffic_of(catalogue.products_changed)
         redis.script_flush()
-    found["the first miss after Redis was started"] = traffic_of(lambda: read(Outcome.FILLED))
+    found["the first miss after Redis was started"] = traffic_of(lambda: read(Outcome.MISS))
     return found
 
 
 def memory(name: str) -> Memory:
     """Return the size of the list and what Redis needs for its entry and for the stale copy."""
     open_catalogue(name)
-    body = read(Outcome.FILLED).body
+    body = read(Outcome.MISS).body
     names = keys.entry_keys(products.name)
     with observer() as redis:
         entry, stale = (

@@ -33,9 +33,9 @@ def write_traffic(rows: int) -> dict[str, Traffic]:
 
 
 def _written(write: Callable[[], object]) -> Traffic:
-    read(Outcome.FILLED)
+    read(Outcome.MISS)
     traffic = traffic_of(write)
-    read(Outcome.FILLED)  # It was invalidated.
+    read(Outcome.MISS)  # It was invalidated.
     catalogue.products_changed()
     return traffic
 
@@ -47,7 +47,7 @@ def _rolled_back(rows: int) -> Traffic:
         except RolledBack:
             return
 
-    read(Outcome.FILLED)
+    read(Outcome.MISS)
     traffic = traffic_of(write)
     read(Outcome.HIT)  # Nothing was written.
     return traffic

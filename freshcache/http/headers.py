@@ -17,10 +17,10 @@ from freshcache.result import Outcome, Result
 CACHE_CONTROL = "no-cache"
 Answer = TypeVar("Answer", bound=HttpResponse)
 FORWARDED = {
-    Outcome.FILLED: "fwd=miss; stored",
-    Outcome.WAITED: "fwd=miss; collapsed",
-    Outcome.REFRESHED: "fwd=stale; stored",
-    Outcome.LOADED: "fwd=bypass",
+    Outcome.MISS: "fwd=miss; stored",
+    Outcome.COALESCED: "fwd=miss; collapsed",
+    Outcome.REFRESH: "fwd=stale; stored",
+    Outcome.BYPASS: "fwd=bypass",
 }
 
 

@@ -203,13 +203,13 @@ def primary_urls() -> list[str]:
 
 
 def tagged_key(name: str, prefix: str, version: int) -> str:
-    """Return the whole key of `name`: the first part of the name, its family, says in which slot it is.
+    """Return the whole key of `name`: the first part of the name, its region, says in which slot it is.
 
-    So all keys of a family are on one server, where they can be compared and changed at once.
+    So all keys of a region are on one server, where they can be compared and changed at once.
     https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
     """
-    family, separator, rest = name.partition(":")
-    return f"{prefix}:{version}:" + (f"{{{family}}}{separator}{rest}" if family else "")
+    region, separator, rest = name.partition(":")
+    return f"{prefix}:{version}:" + (f"{{{region}}}{separator}{rest}" if region else "")
 
 
 def name_of(whole_key: str) -> str:

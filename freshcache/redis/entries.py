@@ -116,7 +116,7 @@ class RedisEntries:
         return self._look(names.generation, None, names.entry)
 
     def make_generation(self, names: EntryKeys) -> str:
-        """Return the family's generation, made now if there is none."""
+        """Return the region's generation, made now if there is none."""
         key = self._key(names.generation, keys.UNVERSIONED)
         return self._at(names.generation, lambda redis: _make_generation(redis, key))
 
@@ -211,9 +211,9 @@ class RedisEntries:
             names.generation, EXTEND, self._keys(names.lock), [generation + token, milliseconds]
         )
 
-    def forget(self, family: str) -> None:
-        """Make no entry of `family` be served any more. DEL works even when a full Redis refuses SET."""
-        self._client().delete(self._key(keys.generation_key(family), keys.UNVERSIONED))
+    def forget(self, region: str) -> None:
+        """Make no entry of `region` be served any more. DEL works even when a full Redis refuses SET."""
+        self._client().delete(self._key(keys.generation_key(region), keys.UNVERSIONED))
 
     def delete(self, whole_key: str) -> None:
         """Delete one key, whatever it holds."""
@@ -223,24 +223,24 @@ class RedisEntries:
         """See where the servers of a cluster are by now."""
         cluster.refresh(self._client())
 
-    def renew(self, families: Iterable[str]) -> None:
+    def renew(self, regions: Iterable[str]) -> None:
         """Set new generations: proves that Redis takes writes, and makes all entries be forgotten.
 
         Not before all servers of a cluster answer, as sessions are on any of them.
         """
         cluster.ping(self._client())
-        for family in families:  # One by one: in a cluster each is on a server of its own.
+        for region in regions:  # One by one: in a cluster each is on a server of its own.
             # Where a generation says under which primary it was made, who comes next makes a better one.
             self._client().set(
-                self._key(keys.generation_key(family), keys.UNVERSIONED), new_token()
+                self._key(keys.generation_key(region), keys.UNVERSIONED), new_token()
             )
 
-    def prove(self, families: Iterable[str]) -> tuple[str, ...] | None:
+    def prove(self, regions: Iterable[str]) -> tuple[str, ...] | None:
         """Show that Redis takes writes, and return which servers it is, by new connections.
 
         The answer changes with a restart and with another primary; None if it may not be known.
         """
-        names = [self._key(keys.probe_key(family), keys.UNVERSIONED) for family in families]
+        names = [self._key(keys.probe_key(region), keys.UNVERSIONED) for region in regions]
         client = self._client()
         if len(servers := cluster.servers(client)) > 1:
             for name in names:

@@ -95,21 +95,21 @@ BREAKS = [
         AREA,
         (
             "        try:\n"
-            "            metrics.invalidations.labels(family, self._tell(family)).inc()\n"
+            "            metrics.invalidations.labels(region, self._tell(region)).inc()\n"
             "        finally:  # After Redis, so that nobody reads there and keeps "
             "what was true before.\n"
-            "            self.copies.forget(keys.generation_key(family))"
+            "            self.copies.forget(keys.generation_key(region))"
         ),
         (
-            "        self.copies.forget(keys.generation_key(family))\n"
-            "        metrics.invalidations.labels(family, self._tell(family)).inc()"
+            "        self.copies.forget(keys.generation_key(region))\n"
+            "        metrics.invalidations.labels(region, self._tell(region)).inc()"
         ),
         [f"{ASIDE_COPIES}::test_a_reader_beside_a_write_of_its_process_keeps_nothing_old"],
     ),
     Break(
         "the local cache is not emptied by a write",
         AREA,
-        "            self.copies.forget(keys.generation_key(family))",
+        "            self.copies.forget(keys.generation_key(region))",
         "            pass",
         [f"{ASIDE_COPIES}::test_a_reader_beside_a_write_of_its_process_keeps_nothing_old"],
     ),

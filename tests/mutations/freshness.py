@@ -37,8 +37,8 @@ BREAKS = [
     Break(
         "forget tells Redis nothing",
         AREA,
-        "self._client().delete(self._key(keys.generation_key(family), keys.UNVERSIONED))",
-        "self._client().exists(self._key(keys.generation_key(family), keys.UNVERSIONED))",
+        "self._client().delete(self._key(keys.generation_key(region), keys.UNVERSIONED))",
+        "self._client().exists(self._key(keys.generation_key(region), keys.UNVERSIONED))",
         [f"{ASIDE}::test_a_reader_that_is_held_between_load_and_store_cannot_store_what_is_old"],
     ),
     Break(

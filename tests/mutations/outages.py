@@ -158,8 +158,8 @@ BREAKS = [
     Break(
         "generations are renewed with NX after an outage",
         AREA,
-        "self._key(keys.generation_key(family), keys.UNVERSIONED), new_token()\n",
-        ("self._key(keys.generation_key(family), keys.UNVERSIONED), new_token(), nx=True\n"),
+        "self._key(keys.generation_key(region), keys.UNVERSIONED), new_token()\n",
+        ("self._key(keys.generation_key(region), keys.UNVERSIONED), new_token(), nx=True\n"),
         [f"{ASIDE}::test_new_generations_alone_make_entries_be_forgotten"],
     ),
     Break(

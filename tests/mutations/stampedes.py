@@ -114,7 +114,7 @@ BREAKS = [
     Break(
         "who waited counts as who filled",
         AREA,
-        "if fetched and fetched.outcome in (Outcome.FILLED, Outcome.REFRESHED):",
+        "if fetched and fetched.outcome in (Outcome.MISS, Outcome.REFRESH):",
         "if False:",
         [f"{ASIDE}::test_threads_of_one_process_share_a_fill"],
     ),
