@@ -123,7 +123,7 @@ class Region:
         is down and no last good value can be served.
         """
         registry.require_start()
-        if self.has_written():
+        if registry.is_disabled() or self.has_written():
             started = time.perf_counter()
             body = self._load(load)
             return Result(body, Outcome.BYPASS, load_seconds=time.perf_counter() - started)
@@ -180,6 +180,7 @@ class Region:
 
     def has_written(self) -> bool:
         """Say whether a transaction that is open in this thread has written to one of the tables."""
+        watched_connections.commit_test_cases()
         return any(
             self._watch.notes(connection)
             for connection in connections.all(initialized_only=True)
@@ -276,7 +277,7 @@ class Region:
         in the event loop.
         """
         registry.require_start()
-        if self._lifetime(ttl) != 0 and (copy := self.find_local(key, tokens_of_writes.get())):
+        if self._may_be_local(ttl) and (copy := self.find_local(key, tokens_of_writes.get())):
             return copy.as_hit()
         token = is_elsewhere.set(True)
         try:
@@ -284,6 +285,9 @@ class Region:
             return await read(key, async_to_sync(load), ttl=ttl)
         finally:
             is_elsewhere.reset(token)
+
+    def _may_be_local(self, ttl: int | _Unset | None) -> bool:
+        return self._lifetime(ttl) != 0 and not registry.is_disabled()
 
     # --- Writing ------------------------------------------------------------------------------------
 

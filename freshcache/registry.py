@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from freshcache.region import Region
 
 _regions: dict[str, "Region"] = {}
-_state = {"is_ready": False}
+_state = {"is_ready": False, "is_disabled": False}
 
 
 def add(region: "Region") -> None:
@@ -43,6 +43,11 @@ def require_start() -> None:
             "freshcache does not watch writes yet: put 'freshcache' into INSTALLED_APPS, and read "
             "from a region only after django.setup()."
         )
+
+
+def is_disabled() -> bool:
+    """Say whether a test has turned the cache off."""
+    return _state["is_disabled"]
 
 
 def regions() -> list["Region"]:

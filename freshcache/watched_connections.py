@@ -50,10 +50,32 @@ def carried_out(connection: BaseDatabaseWrapper) -> None:
 def in_transaction(using: str = "default") -> bool:
     """Say whether what is read from the database `using` may be older than what was committed last."""
     connection = connections[using]
-    if connection.connection is None:
+    if connection.connection is None or _is_of_test_case(connection):
         return False
     watched = _watched(connection)
     return not connection.autocommit or (watched is not None and watched.may_see_the_past())
+
+
+# Whether what is written in Django's TestCase, whose transaction never ends, counts as committed.
+test_cases_commit = False
+
+
+def commit_test_cases() -> None:
+    """Act on what tests have written, if `test_cases_commit`."""
+    if test_cases_commit:
+        for connection in connections.all(initialized_only=True):
+            watched = _watched(connection)
+            if watched and _is_of_test_case(connection):
+                watched.act(forget=True)
+
+
+def _is_of_test_case(connection: BaseDatabaseWrapper) -> bool:
+    """Say whether the transactions that are open there are a TestCase's, which count as none."""
+    return (
+        test_cases_commit
+        and bool(connection.atomic_blocks)
+        and all(one._from_testcase for one in connection.atomic_blocks)  # type: ignore[attr-defined]
+    )
 
 
 def _watched(connection: BaseDatabaseWrapper) -> "WatchedConnection | None":
@@ -159,7 +181,7 @@ class WatchedConnection:
             return
         # Begun by SQL: it may have ended by SQL as well, by a procedure for example.
         if effect.commits or is_over or self.begun_by_sql:
-            self._act(forget=is_over)
+            self.act(forget=is_over)
 
     def results_are_read(self, cursor: Any = None, *, last: bool = True) -> None:
         """Act (again): a server goes on with the next statement while the first one's result is read.
@@ -175,7 +197,7 @@ class WatchedConnection:
             self.to_come = self.reader = None
         self.carried_out(effect, text)
 
-    def _act(self, *, forget: bool) -> None:
+    def act(self, *, forget: bool) -> None:
         for watch in _watches:
             watch.committed(self.connection, forget=forget)
 
@@ -187,7 +209,7 @@ class WatchedConnection:
                 return commit()
             finally:
                 self.begun_by_sql = self.chains
-                self._act(forget=not self.chains)
+                self.act(forget=not self.chains)
 
         return act
 
@@ -198,7 +220,7 @@ class WatchedConnection:
                 return set_autocommit(*args, **kwargs)
             finally:
                 if any(before):
-                    self._act(forget=not self.is_open())
+                    self.act(forget=not self.is_open())
 
         return act
 

@@ -35,13 +35,17 @@ DESKTOP = {"width": 1280, "height": 900}
 
 # A machine that stalls must not count as an outage: Redis has 10 s to answer.
 PATIENCE = {"CACHE_BUDGET_SECONDS": "25"}
+# Streams of pages that tests have just left may not be closed yet.
+MANY_STREAMS = {"EVENTS_MAX_CLIENTS": "100", "EVENTS_MAX_PER_ADDRESS": "100"}
 SLOW_MS = 60_000  # The machine may be busy.
 
 
 def open_demo(**variables: str) -> StoreProcess:
     """Open the demo, with its books and its worker, and nothing set that names other servers."""
     var_dir = temporary_folder()
-    environment = clean_environment(VAR_DIR=str(var_dir), RUN_WORKER="on", **PATIENCE | variables)
+    environment = clean_environment(
+        VAR_DIR=str(var_dir), RUN_WORKER="on", **PATIENCE | MANY_STREAMS | variables
+    )
     preloaded.run(["manage.py", "prepare"], environment).check_returncode()
     store = StoreProcess(var_dir / "store.log", (), environment, inherit=False)
     store.wait_until_open()

@@ -16,7 +16,7 @@ DEV = (ROOT / "requirements-dev.txt").read_text()
 LOCKS = {"requirements.lock": RUN, "requirements-dev.lock": RUN + TESTS + DEV}
 CODE = [ROOT / "gunicorn.conf.py", ROOT / "manage.py"] + [
     path
-    for name in ("simple_django_redis", "store", "pages")
+    for name in ("simple_django_redis", "freshcache", "store", "pages")
     for path in (ROOT / name).rglob("*.py")
 ]
 LOCKED = re.compile(
@@ -84,7 +84,7 @@ def test_both_locks_agree():
 def test_what_the_code_imports_is_required_by_name():
     named = required(RUN)
     owners = metadata.packages_distributions()
-    ours = {"simple_django_redis", "store", "pages"}
+    ours = {"simple_django_redis", "freshcache", "store", "pages"}
     imported = {module for path in CODE for module in top_level_imports(path)}
     for module in imported - ours - sys.stdlib_module_names:
         assert {canonicalize_name(owner) for owner in owners[module]} & named.keys(), module

@@ -215,9 +215,15 @@ class RedisEntries:
         """Make no entry of `region` be served any more. DEL works even when a full Redis refuses SET."""
         self._client().delete(self._key(keys.generation_key(region), keys.UNVERSIONED))
 
-    def delete(self, whole_key: str) -> None:
+    def delete(self, whole_key: str | bytes) -> None:
         """Delete one key, whatever it holds."""
         self._client().delete(whole_key)
+
+    def delete_all(self) -> None:
+        """Delete all that lies under the cache's prefix, for tests that have one of their own."""
+        for prefix in self.prefixes():
+            for key in list(self._client().scan_iter(f"{prefix}*")):
+                self.delete(key)
 
     def find_servers(self) -> None:
         """See where the servers of a cluster are by now."""
