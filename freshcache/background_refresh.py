@@ -26,14 +26,14 @@ class Waiting:
     demand: Callable[[], int]  # how often it has been asked for by now
 
 
-class Refills:
+class BackgroundRefresh:
     """What is to be refilled."""
 
     def __init__(self) -> None:
         self._threads = [BackgroundThread("refills", self._work) for _ in range(MOST_THREADS)]
-        self.start_over()
+        self.reset_after_fork()
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: no thread, and nothing to do."""
         self._changed = threading.Condition()
         self._waiting: list[Waiting] = []

@@ -12,12 +12,12 @@ from redis.exceptions import RedisError
 
 from freshcache import keys, metrics
 from freshcache.circuit_breaker import Unavailable
-from freshcache.lookup import Request
+from freshcache.lookup import Lookup
 from freshcache.result import Item, Limits, Result
 from freshcache.shared import Shared
 
 
-class Aside(Shared):
+class Cache(Shared):
     """The cache as one process uses it."""
 
     def fetch(
@@ -27,7 +27,7 @@ class Aside(Shared):
         limits: Limits,
         *,
         may_store: bool = True,
-        may_refill: bool = False,
+        may_load_later: bool = False,
     ) -> Result:
         """Return the value of `item`, from the cache if it has it, else from `load()`.
 
@@ -35,20 +35,22 @@ class Aside(Shared):
         True for a `load()` that can be called later, in another thread. Raises what `load()` raises;
         where that is Unavailable, only if there is no last good value.
         """
-        request = self._request(item, load, limits, may_store=may_store, may_refill=may_refill)
+        lookup = self._request(
+            item, load, limits, may_store=may_store, may_load_later=may_load_later
+        )
         try:
-            fetched = request.run()
+            fetched = lookup.run()
         except Unavailable:
             metrics.requests.labels(item.region, "error").inc()
             raise
         metrics.requests.labels(item.region, fetched.outcome.value).inc()
         return replace(
-            fetched, cache_seconds=request.cache_seconds, load_seconds=request.load_seconds
+            fetched, cache_seconds=lookup.cache_seconds, load_seconds=lookup.load_seconds
         )
 
     def generation(self, region: str) -> str | None:
         """Return the token that vouches for the entries of `region`; None while Redis is left alone."""
-        if self.outage.lasts:
+        if self.outage.is_open:
             return None
         try:
             return self.outage.ask(lambda: self.entries.make_generation(keys.entry_keys(region)))
@@ -67,12 +69,12 @@ class Aside(Shared):
             self.copies.forget(keys.generation_key(region))
 
     def _tell(self, region: str) -> str:
-        if self.outage.owes_an_invalidation:  # Redis will be told of everything.
+        if self.outage.has_pending_invalidations:  # Redis will be told of everything.
             return "postponed"
         try:
             self.outage.ask(lambda: self.entries.forget(region), needed=True)
         except RedisError as error:
-            self.outage.begin(error, invalidation_lost=True)
+            self.outage.trip(error, invalidation_lost=True)
             return "postponed"
         return "done"
 
@@ -83,10 +85,10 @@ class Aside(Shared):
         limits: Limits,
         *,
         may_store: bool,
-        may_refill: bool,
-    ) -> Request:
-        refill = partial(self._refill, item, load, limits) if may_refill else None
-        return Request(self, item, load, limits, may_store=may_store, refill=refill)
+        may_load_later: bool,
+    ) -> Lookup:
+        refill = partial(self._refill, item, load, limits) if may_load_later else None
+        return Lookup(self, item, load, limits, may_store=may_store, refill=refill)
 
     def _refill(self, item: Item, load: Callable[[], bytes], limits: Limits) -> None:
-        self._request(item, load, limits, may_store=True, may_refill=True).refill()
+        self._request(item, load, limits, may_store=True, may_load_later=True).refill()

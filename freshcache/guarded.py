@@ -28,7 +28,7 @@ class GuardedCache(RedisCache):  # type: ignore[misc]  # django-redis is untyped
         )
 
     def _ask(self, command: Callable[[], T], *, otherwise: T) -> T:
-        if cache_of().outage.lasts:
+        if cache_of().outage.is_open:
             return otherwise
         try:
             return cache_of().outage.ask(command)

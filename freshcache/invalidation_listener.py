@@ -46,7 +46,7 @@ class Listener(Protocol):
         """
 
 
-class Announcements:
+class InvalidationListener:
     """The thread of a process that hears of changes, while somebody asks.
 
     `connect()` returns a redis-py connection that speaks RESP3, `prefixes()` what our keys begin with.
@@ -64,16 +64,16 @@ class Announcements:
         self._max_lag_seconds = max_lag_seconds
         self._listener = listener
         self._thread = BackgroundThread("copies", self._track)
-        self.start_over()
+        self.reset_after_fork()
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: no thread."""
         self._thread.reset_after_fork()
         self._used_at = NEVER
         self.complete_until = NEVER
 
     @property
-    def are_heard(self) -> bool:
+    def is_connected(self) -> bool:
         return self.complete_until > NEVER
 
     def are_complete(self, now: float) -> bool:

@@ -43,9 +43,9 @@ class Leases:
 
     def __init__(self) -> None:
         self._thread = BackgroundThread("leases", self._look_after)
-        self.start_over()
+        self.reset_after_fork()
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: no thread, and no claim."""
         self._thread.reset_after_fork()
         self._held: dict[str, Lease] = {}

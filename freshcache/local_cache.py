@@ -16,9 +16,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from freshcache.background_refresh import Refills
+from freshcache.background_refresh import BackgroundRefresh
 from freshcache.entry import Entry, as_token
-from freshcache.invalidation_listener import NEVER, Announcements
+from freshcache.invalidation_listener import NEVER, InvalidationListener
 from freshcache.keys import generation_key
 from freshcache.result import Outcome, Result
 
@@ -83,10 +83,10 @@ class Outdated:
     asked: int = 0  # how many requests it has been served to since
 
 
-class NoCopies:
+class NoLocalCache:
     """Keeps none, for where each read is to ask Redis."""
 
-    def start_over(self) -> None: ...
+    def reset_after_fork(self) -> None: ...
     def find(self, name: str, query: str, tokens: Collection[str] = ()) -> Copy | None:
         return None
 
@@ -111,7 +111,7 @@ class NoCopies:
     def forget(self, generation: str) -> None: ...
 
 
-class Copies(NoCopies):
+class LocalCache(NoLocalCache):
     """The copies of one process; `max_bytes` bounds their bodies together, the least used go first.
 
     `connect()` returns a redis-py connection that speaks RESP3, `prefixes()` what our keys begin with.
@@ -126,11 +126,11 @@ class Copies(NoCopies):
     ) -> None:
         self._max_lag_seconds = max_lag_seconds
         self._max_bytes = max_bytes
-        self._announcements = Announcements(connect, prefixes, max_lag_seconds, self)
-        self._refills = Refills()
-        self.start_over()
+        self._messages = InvalidationListener(connect, prefixes, max_lag_seconds, self)
+        self._refills = BackgroundRefresh()
+        self.reset_after_fork()
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: no copy, and no thread."""
         self._lock = threading.Lock()
         self._copies: OrderedDict[str, Copy] = OrderedDict()
@@ -142,8 +142,8 @@ class Copies(NoCopies):
         self._last_seen: dict[str, float] = {}  # when Redis was asked and still held a generation
         self._came_at: OrderedDict[str, float] = OrderedDict()  # of each token
         self._generations: set[str] = set()  # of all copies that there have been: a few regions
-        self._announcements.start_over()
-        self._refills.start_over()
+        self._messages.reset_after_fork()
+        self._refills.reset_after_fork()
 
     # --- For requests -------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class Copies(NoCopies):
         """Return the copy of the entry `name` if it may be served to who brings `tokens`."""
         now = time.monotonic()
         no_older_than = max((self._came(token, now) for token in tokens), default=NEVER)
-        if not self._announcements.are_complete(now):
+        if not self._messages.are_complete(now):
             return None
         with self._lock:
             copy = self._copies.get(name)
@@ -173,7 +173,7 @@ class Copies(NoCopies):
     def keep(self, epoch: int, name: str, copy: Copy) -> None:
         """Keep what was read from Redis after `epoch` was asked, unless something changed since."""
         with self._lock:
-            if epoch != self._epoch or not self._announcements.are_heard:
+            if epoch != self._epoch or not self._messages.is_connected:
                 return
             kept = self._copies.get(name)
             if kept and kept.entry == copy.entry and name not in self._outdated:
@@ -194,7 +194,7 @@ class Copies(NoCopies):
         if not copy.refill:
             return
         with self._lock:
-            if era != self._era or not self._announcements.are_heard:
+            if era != self._era or not self._messages.is_connected:
                 return
             complete_at = max(began_at, self._last_seen.get(copy.entry.generation, NEVER))
             until = complete_at + self._max_lag_seconds
@@ -214,7 +214,7 @@ class Copies(NoCopies):
         generation, on which alone depends what is fresh.
         """
         with self._lock:
-            if self._announcements.are_heard:
+            if self._messages.is_connected:
                 self._expected.add(name)
 
     def expect_no_longer(self, name: str) -> None:

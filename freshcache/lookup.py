@@ -27,11 +27,11 @@ from freshcache.local_cache import Copy, tokens_of_writes
 from freshcache.process_clock import Stopwatch, process_clock
 from freshcache.redis import budget as redis_budget
 from freshcache.redis.budget import OverBudget
-from freshcache.redis.entries import Claim, Seen, Stale
+from freshcache.redis.entries import Lease, Stale, StoredEntry
 from freshcache.redis.errors import NotThisTime
 from freshcache.result import Item, Limits, Outcome, Result
 from freshcache.shared import Shared
-from freshcache.singleflight import Flight
+from freshcache.singleflight import Call
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ JITTER = 0.1
 FILL_TRIPS = 5
 
 
-class Request:
+class Lookup:
     """One request for one item: what it has spent, and the steps that it can take."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Request:
     def run(self) -> Result:
         if self.item.ttl_seconds == 0:
             return self._loaded(self.load(), "ttl-0")
-        if self.shared.outage.lasts:
+        if self.shared.outage.is_open:
             return self._shared_load("cache-down")
         tokens = tokens_of_writes.get()
         places = self.item.names.places
@@ -108,12 +108,12 @@ class Request:
                 return self._hit_or_refresh(seen.entry, seen.ttl_ms)
             if not self.may_store:
                 return self._loaded(self.load(), "transaction")
-            if fetched := self._board_or_lead(seen):
+            if fetched := self._join_or_lead(seen):
                 return fetched
             if process_clock.now() > self._deadline:
                 return self._shared_load("wait-timeout")
 
-    def _board_or_lead(self, seen: Seen) -> Result | None:
+    def _join_or_lead(self, seen: StoredEntry) -> Result | None:
         """Get the missing value with the other threads that want it; None: begin anew."""
         generation = seen.generation or self.ask(
             lambda: self.shared.entries.make_generation(self.item.names)
@@ -121,7 +121,7 @@ class Request:
         # Only those share a flight who have seen its generation: had a write been acknowledged
         # between its load and their coming, they would have seen another one.
         key = (self.item.names.entry, self.item.query, generation)
-        flight, leads = self.shared.flights.board(key)
+        flight, leads = self.shared.singleflight.join(key)
         if not leads:
             return self._ride(flight, key)
 
@@ -134,7 +134,7 @@ class Request:
         return self._fly(flight, key, get)
 
     def _fly(
-        self, flight: Flight[Result], key: Hashable, get: Callable[[], Result | None]
+        self, flight: Call[Result], key: Hashable, get: Callable[[], Result | None]
     ) -> Result | None:
         """Return what `get()` does, and hand it to all who ride along."""
         fetched: Result | None = None
@@ -145,11 +145,11 @@ class Request:
             error = down
             raise
         finally:
-            self.shared.flights.end(key, flight)
+            self.shared.singleflight.end(key, flight)
             flight.land(fetched, error)
         return fetched
 
-    def _ride(self, flight: Flight[Result], key: Hashable) -> Result | None:
+    def _ride(self, flight: Call[Result], key: Hashable) -> Result | None:
         started = time.monotonic()
         while not (has_landed := flight.wait(self._deadline - process_clock.now())):
             if process_clock.now() > self._deadline:
@@ -171,11 +171,11 @@ class Request:
         started = time.monotonic()
         while True:
             claim = self._claim(generation, token, replace=spoilt)
-            if claim is Claim.CLAIMED:
+            if claim is Lease.CLAIMED:
                 return self._fill(generation, token, Outcome.MISS)
-            if claim is Claim.GONE:
+            if claim is Lease.GONE:
                 return None
-            if claim is Claim.READY:
+            if claim is Lease.READY:
                 seen = self._look()
                 if seen.entry:
                     metrics.wait_seconds.labels(self.item.region).observe(
@@ -251,7 +251,7 @@ class Request:
         if not self.may_store or not _is_due(entry, left_ms, self.item.ttl_seconds):
             return hit
         key = (self.item.names.entry, self.item.query, entry.generation)
-        flight, leads = self.shared.flights.board(key)
+        flight, leads = self.shared.singleflight.join(key)
         if not leads:
             return hit
         try:
@@ -276,12 +276,12 @@ class Request:
 
     def _refresh(self, entry: Entry) -> Result | None:
         token = new_token()
-        if self._claim(entry.generation, token, replace=True) is not Claim.CLAIMED:
+        if self._claim(entry.generation, token, replace=True) is not Lease.CLAIMED:
             return None
         return self._fill(entry.generation, token, Outcome.REFRESH)
 
     def _last_good(self) -> Result | None:
-        if not self.item.stale_seconds or self.shared.outage.lasts:
+        if not self.item.stale_seconds or self.shared.outage.is_open:
             return None
         try:
             seen = self.ask(
@@ -315,7 +315,7 @@ class Request:
             self._spent_seconds += watch.own_seconds
             self.cache_seconds += time.monotonic() - started
 
-    def _look(self) -> Seen:
+    def _look(self) -> StoredEntry:
         return self.ask(lambda: self.shared.entries.read(self.item.names, self.item.query))
 
     def _has_room(self, seconds: float) -> bool:
@@ -335,7 +335,7 @@ class Request:
         finally:
             self.load_seconds += time.monotonic() - started
 
-    def _claim(self, generation: str, token: str, *, replace: bool) -> Claim:
+    def _claim(self, generation: str, token: str, *, replace: bool) -> Lease:
         redis_budget.check(FILL_TRIPS)
         try:
             return self.ask(
@@ -357,7 +357,7 @@ class Request:
     def _leave_claim(self, error: RedisError, generation: str, token: str) -> None:
         """Note a failure, after which a claim would hold up all others until its lease ends it."""
         self.shared.outage.note_failure(error)
-        if self.shared.outage.lasts:
+        if self.shared.outage.is_open:
             self.shared.outage.leave_outdated(self.shared.entries.lock_key(self.item.names))
         else:
             self._release(generation, token)
@@ -374,7 +374,7 @@ class Request:
         if isinstance(error, NotThisTime):
             return self._shared_load(error.detail)
         self.shared.outage.note_failure(error)
-        return self._shared_load("cache-down" if self.shared.outage.lasts else "cache-refused")
+        return self._shared_load("cache-down" if self.shared.outage.is_open else "cache-refused")
 
     def _shared_load(self, detail: str) -> Result:
         if not self.may_store:  # What a transaction sees is for nobody else.

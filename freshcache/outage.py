@@ -73,16 +73,16 @@ class Outage:
         self._changed: deque[tuple[float, str]] = deque(maxlen=REMEMBERED_CHANGES)
         self._began: float | None = None
         self._invalidation_lost = False
-        self.start_over()
+        self.reset_after_fork()
         atexit.register(self.settle)
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: the lock may be held, and the thread is, by nobody."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     @property
-    def lasts(self) -> bool:
+    def is_open(self) -> bool:
         """Whether Redis is left alone at the moment."""
         if self._began is None:
             return False
@@ -90,9 +90,9 @@ class Outage:
         return True
 
     @property
-    def owes_an_invalidation(self) -> bool:
+    def has_pending_invalidations(self) -> bool:
         """Whether a write could not be announced, which the thread is going to make up for."""
-        return self.lasts and self._invalidation_lost
+        return self.is_open and self._invalidation_lost
 
     def note_failure(self, error: RedisError) -> None:
         """Note that a command failed with `error`, whose work need not be made up for.
@@ -101,7 +101,7 @@ class Outage:
         """
         if isinstance(error, NotThisTime) or (is_refusal(error) and self._takes_writes(error)):
             return
-        self.begin(error)
+        self.trip(error)
 
     def ask(
         self,
@@ -174,7 +174,7 @@ class Outage:
             logger.error("Redis refused a command: %s", describe(error, self._location()))
         return True
 
-    def begin(self, error: RedisError, *, invalidation_lost: bool = False) -> None:
+    def trip(self, error: RedisError, *, invalidation_lost: bool = False) -> None:
         """Leave Redis alone from now on, as a command failed with `error`."""
         with self._lock:
             self._invalidation_lost |= invalidation_lost
@@ -207,7 +207,7 @@ class Outage:
         since = time.monotonic() - REMEMBERED_SECONDS
         with self._lock:
             self._outdated |= {key: None for at, key in list(self._changed) if at > since}
-        self.begin(PrimaryChanged("another server has become the primary"), invalidation_lost=True)
+        self.trip(PrimaryChanged("another server has become the primary"), invalidation_lost=True)
 
     def try_to_end(self) -> bool:
         """Try once to bring Redis up to date; return whether the outage is over."""

@@ -150,7 +150,7 @@ class Region:
             lambda: self._load(load),
             limits,
             may_store=may_store,
-            may_refill=may_load_later,
+            may_load_later=may_load_later,
         )
 
     def find_local(self, key: str, tokens: Collection[str] = ()) -> Copy | None:
@@ -159,7 +159,7 @@ class Region:
         `tokens` are those of the writes that a client knows of.
         """
         cache = runtime.cache_of(self.using)
-        if cache.outage.lasts:
+        if cache.outage.is_open:
             return None
         names = keys.entry_keys(self.name, key, conf.current().max_variants)
         copy = cache.copies.find_in(names.places, key, tokens)

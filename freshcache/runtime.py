@@ -8,17 +8,17 @@ from django.core.cache import caches
 from django_redis.cache import RedisCache
 
 from freshcache import conf, registry
-from freshcache.cache import Aside
-from freshcache.local_cache import Copies, NoCopies
+from freshcache.cache import Cache
+from freshcache.local_cache import LocalCache, NoLocalCache
 from freshcache.outage import Outage
 from freshcache.redis.entries import RedisEntries
 from freshcache.redis.pool import when_primary_changes
 
-_caches: dict[str, Aside] = {}
+_caches: dict[str, Cache] = {}
 _making = threading.Lock()
 
 
-def cache_of(alias: str = "default") -> Aside:
+def cache_of(alias: str = "default") -> Cache:
     """Return what all threads of this process share of one cache alias, made when it is first needed."""
     found = _caches.get(alias)
     if found is None:
@@ -39,7 +39,7 @@ def location(alias: str = "default") -> str:
     return str(found if isinstance(found, str) else found[0])
 
 
-def _make(alias: str) -> Aside:
+def _make(alias: str) -> Cache:
     entries = RedisEntries(alias)
 
     def forget_all() -> None:
@@ -54,19 +54,19 @@ def _make(alias: str) -> Aside:
         lambda: entries.prove(registry.names(alias)),
         lambda: location(alias),
     )
-    made = Aside(entries, outage, copies=local_cache_of(entries, alias))
-    os.register_at_fork(after_in_child=made.start_over)
+    made = Cache(entries, outage, copies=local_cache_of(entries, alias))
+    os.register_at_fork(after_in_child=made.reset_after_fork)
     if is_redis(alias):
         when_primary_changes(location(alias), outage.primary_changed)
     return made
 
 
-def local_cache_of(entries: RedisEntries, alias: str = "default") -> NoCopies:
+def local_cache_of(entries: RedisEntries, alias: str = "default") -> NoLocalCache:
     """Return a local cache of `entries`, one that never has anything where none is wanted."""
     wanted = conf.current()
     if not wanted.local_cache or not is_redis(alias):
-        return NoCopies()
-    return Copies(
+        return NoLocalCache()
+    return LocalCache(
         entries.own_connection,
         entries.prefixes,
         wanted.local_cache_max_lag_seconds,

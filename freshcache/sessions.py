@@ -56,14 +56,14 @@ class SessionCache(GuardedCache):
     def delete(self, key: str, *args: Any, **kwargs: Any) -> Any:
         whole_key = str(self.make_key(key))
         try:
-            if not cache_of().outage.lasts:
+            if not cache_of().outage.is_open:
                 cache_of().outage.note_change(whole_key)
                 return cache_of().outage.ask(
                     lambda: super(SessionCache, self).delete(key, *args, **kwargs), needed=True
                 )
         except RedisError as error:
             cache_of().outage.note_failure(error)
-            if not cache_of().outage.lasts and self._is_deleted(key):
+            if not cache_of().outage.is_open and self._is_deleted(key):
                 return False
         cache_of().outage.leave_outdated(whole_key)
         return False

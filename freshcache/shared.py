@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 
 from freshcache.leases import Leases
-from freshcache.local_cache import NoCopies
+from freshcache.local_cache import NoLocalCache
 from freshcache.outage import Outage
 from freshcache.redis.entries import RedisEntries
 from freshcache.result import Result
-from freshcache.singleflight import Flights, SharedReads
+from freshcache.singleflight import SharedReads, SingleFlight
 
 
 class Shared:
@@ -19,19 +19,19 @@ class Shared:
         entries: RedisEntries,
         outage: Outage,
         sleep: Callable[[float], object] = time.sleep,
-        copies: NoCopies | None = None,
+        copies: NoLocalCache | None = None,
     ) -> None:
         self.entries = entries
         self.outage = outage
-        self.copies = copies or NoCopies()
+        self.copies = copies or NoLocalCache()
         self.sleep = sleep
         self.leases = Leases()
-        self.start_over()
+        self.reset_after_fork()
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """In the child of a fork nobody lands the flights that were under way, or frees a lock."""
-        self.flights: Flights[Result] = Flights()
+        self.singleflight: SingleFlight[Result] = SingleFlight()
         self.reads: SharedReads[bytes] = SharedReads()
-        self.leases.start_over()
-        self.outage.start_over()
-        self.copies.start_over()
+        self.leases.reset_after_fork()
+        self.outage.reset_after_fork()
+        self.copies.reset_after_fork()

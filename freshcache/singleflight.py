@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Flight(Generic[T]):
+class Call(Generic[T]):
     """Something that one thread is getting and others wait for."""
 
     def __init__(self) -> None:
@@ -49,22 +49,22 @@ class Flight(Generic[T]):
         return self._result
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """The flights that are under way, by key."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: dict[Hashable, Flight[T]] = {}
+        self._under_way: dict[Hashable, Call[T]] = {}
 
-    def board(self, key: Hashable) -> tuple[Flight[T], bool]:
+    def join(self, key: Hashable) -> tuple[Call[T], bool]:
         """Return the flight under way for `key` and False, or a new one and True: lead it, end it."""
         with self._lock:
             if flight := self._under_way.get(key):
                 return flight, False
-            flight = self._under_way[key] = Flight()
+            flight = self._under_way[key] = Call()
             return flight, True
 
-    def end(self, key: Hashable, flight: Flight[T]) -> None:
+    def end(self, key: Hashable, flight: Call[T]) -> None:
         """Let nobody else board; to be called before the flight lands."""
         with self._lock:
             if self._under_way.get(key) is flight:
@@ -76,8 +76,8 @@ class SharedReads(Generic[T]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._next: dict[Hashable, Flight[T]] = {}
-        self._reading: dict[Hashable, Flight[T]] = {}
+        self._next: dict[Hashable, Call[T]] = {}
+        self._reading: dict[Hashable, Call[T]] = {}
 
     def read(self, key: Hashable, load: Callable[[], T]) -> T:
         """Return what a `load()` returns that begins after this call; raises what it raises."""
@@ -85,7 +85,7 @@ class SharedReads(Generic[T]):
             flight = self._next.get(key)
             leads = flight is None
             if flight is None:
-                flight = self._next[key] = Flight()
+                flight = self._next[key] = Call()
             before = self._reading.get(key)
         if leads:
             self._lead(key, flight, before, load)
@@ -95,7 +95,7 @@ class SharedReads(Generic[T]):
         return self.read(key, load) if result is None else result
 
     def _lead(
-        self, key: Hashable, flight: Flight[T], before: Flight[T] | None, load: Callable[[], T]
+        self, key: Hashable, flight: Call[T], before: Call[T] | None, load: Callable[[], T]
     ) -> None:
         try:
             if before:
@@ -108,7 +108,7 @@ class SharedReads(Generic[T]):
             flight.land(error=error)
         finally:
             with self._lock:
-                for flights in (self._next, self._reading):
-                    if flights.get(key) is flight:
-                        del flights[key]
+                for calls in (self._next, self._reading):
+                    if calls.get(key) is flight:
+                        del calls[key]
             flight.land()  # The end of a thread is its own: the others begin anew.

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.test.utils import override_settings
 
 from freshcache import registry, runtime, watched_connections
-from freshcache.local_cache import NoCopies
+from freshcache.local_cache import NoLocalCache
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def isolated() -> Iterator[None]:
         stack.enter_context(override_settings(CACHES={**settings.CACHES, **changed}))
         for alias in aliases:
             # Copies have no prefix in their names, and are told of changes under the usual one.
-            stack.enter_context(patch.object(runtime.cache_of(alias), "copies", NoCopies()))
+            stack.enter_context(patch.object(runtime.cache_of(alias), "copies", NoLocalCache()))
         try:
             yield
         finally:

@@ -19,7 +19,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from freshcache.circuit_breaker import Unavailable
-from freshcache.http.fast_path import ShortWay
+from freshcache.http.fast_path import FastPath
 from simple_django_redis.handler import Handler
 from store import catalogue, locks
 from store.models import Product
@@ -91,8 +91,8 @@ def run(request: HttpRequest) -> Stampede:
 
 
 @cache
-def _application() -> ShortWay:
-    return ShortWay(Handler())
+def _application() -> FastPath:
+    return FastPath(Handler())
 
 
 def _get(path: str, environ: dict[str, Any]) -> tuple[int, float]:

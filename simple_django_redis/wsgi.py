@@ -8,13 +8,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "simple_django_redis.settings")
 
 django.setup(set_prefix=False)
 
-from freshcache.http.fast_path import ShortWay
+from freshcache.http.fast_path import FastPath
 from simple_django_redis.handler import Handler
 from simple_django_redis.slow_bodies import SlowBodies
 from store import own_writes
 from store.abandoned_statements import limit_statements
 
 limit_statements()
-application = ShortWay(
+application = FastPath(
     SlowBodies(Handler()), tokens=own_writes.tokens, harmless=[own_writes.HEADER]
 )

@@ -62,9 +62,9 @@ class AbandonedStatements:
             WeakKeyDictionary()
         )
         self._owed: dict[int, float] = {}
-        self.start_over()
+        self.reset_after_fork()
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: the lock may be held, and the thread is, by nobody."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -156,7 +156,7 @@ def watch(tell: Iterable[Callable[[], object]]) -> None:
     """From now on see to the statements of this process; to be called ahead of what invalidates."""
     statements = AbandonedStatements(tell)
     statements.watch()
-    os.register_at_fork(after_in_child=statements.start_over)
+    os.register_at_fork(after_in_child=statements.reset_after_fork)
 
 
 def _end(thread_id: int, opened_at: float) -> bool:

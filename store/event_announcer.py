@@ -31,10 +31,10 @@ class Announcer:
     def __init__(self) -> None:
         self._owed = 0
         self._complained = False
-        self.start_over()
+        self.reset_after_fork()
         atexit.register(self._settle_at_exit)
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: the locks may be held, and the thread is, by nobody."""
         self._lock = threading.Lock()
         self._settling = threading.Lock()
@@ -121,4 +121,4 @@ class Announcer:
 
 
 announcer = Announcer()
-os.register_at_fork(after_in_child=announcer.start_over)
+os.register_at_fork(after_in_child=announcer.reset_after_fork)

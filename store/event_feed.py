@@ -40,9 +40,9 @@ class Feed:
     """The events of one process, and who follows them."""
 
     def __init__(self) -> None:
-        self.start_over()
+        self.reset_after_fork()
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """Begin with nothing, as after a fork: there is no thread, and locks may be held by nobody."""
         self._changed = threading.Condition()
         self._reading = threading.Lock()
@@ -178,4 +178,4 @@ class Follower:
 
 # What all threads of this process share.
 process_feed = Feed()
-os.register_at_fork(after_in_child=process_feed.start_over)
+os.register_at_fork(after_in_child=process_feed.reset_after_fork)

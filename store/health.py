@@ -77,7 +77,7 @@ def cache_state() -> str:
     cache = caches["default"]
     if not isinstance(cache, RedisCache):
         return "ok"
-    if cache_of().outage.lasts:
+    if cache_of().outage.is_open:
         return "down"
     try:
         cache_of().outage.ask(lambda: cluster.ping(cache.client.get_client()))

@@ -40,7 +40,7 @@ class OrmRedis(Redis):
 
     def execute_command(self, *arguments: Any, **options: Any) -> Any:
         off = keys.orm_prefix(OFF)
-        if cache_of().outage.lasts or any(str(one).startswith(off) for one in arguments):
+        if cache_of().outage.is_open or any(str(one).startswith(off) for one in arguments):
             raise RedisConnectionError("Redis is left alone.")
         try:
             return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]

@@ -14,10 +14,10 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from freshcache import keys, lookup
-from freshcache.cache import Aside
+from freshcache.cache import Cache
 from freshcache.circuit_breaker import Unavailable
 from freshcache.entry import Entry, new_token
-from freshcache.local_cache import Copies, Copy
+from freshcache.local_cache import Copy, LocalCache
 from freshcache.outage import Outage
 from freshcache.redis.entries import RedisEntries
 from freshcache.redis.pool import NoConnectionFree, WaitingPool
@@ -41,13 +41,13 @@ def item(**changes) -> Item:
     return Item(**{**MAIN.__dict__, **changes})
 
 
-processes: list[Aside] = []
+processes: list[Cache] = []
 
 
-def process() -> Aside:
+def process() -> Cache:
     entries = RedisEntries()
     renew = lambda: entries.renew(["product"])  # noqa: E731
-    processes.append(Aside(entries, Outage(lambda: entries.forget("product"), renew)))
+    processes.append(Cache(entries, Outage(lambda: entries.forget("product"), renew)))
     return processes[-1]
 
 
@@ -251,7 +251,7 @@ def test_threads_of_one_process_share_a_fill(load, in_background):
     assert {one.result().body for one in others} == {b"1"}
 
 
-def counted(process: Aside, name: str) -> list[str]:
+def counted(process: Cache, name: str) -> list[str]:
     """Have calls of a method of its entries noted in what is returned."""
     calls, method = [], getattr(process.entries, name)
 
@@ -263,16 +263,16 @@ def counted(process: Aside, name: str) -> list[str]:
     return calls
 
 
-def aboard(process: Aside, monkeypatch) -> list[bool]:
+def aboard(process: Cache, monkeypatch) -> list[bool]:
     """Note who boards a flight: whether they lead."""
-    boarded, board = [], process.flights.board
+    boarded, board = [], process.singleflight.join
 
     def note(key):
         flight, leads = board(key)
         boarded.append(leads)
         return flight, leads
 
-    monkeypatch.setattr(process.flights, "board", note)
+    monkeypatch.setattr(process.singleflight, "join", note)
     return boarded
 
 
@@ -448,7 +448,7 @@ def test_what_redis_held_before_an_outage_of_both_bridges_nothing(load, redis: R
     cut_off = process()
 
     def lose_both() -> bytes:
-        cut_off.outage.begin(RedisError("down"))
+        cut_off.outage.trip(RedisError("down"))
         return down()
 
     with pytest.raises(Unavailable):
@@ -526,7 +526,7 @@ def test_variants_of_a_slot_that_are_filled_at_once_get_their_own(
 def test_variants_of_a_slot_share_no_read_past_the_cache(load, in_background):
     names = keys.entry_keys("product", "a query", 10)
     cut_off = process()
-    cut_off.outage.begin(RedisError("down"))
+    cut_off.outage.trip(RedisError("down"))
     load.hold()
     first = in_background(cut_off.fetch, item(query="one", names=names), load, LIMITS)
     assert load.reached.wait(30)
@@ -596,7 +596,7 @@ def test_a_fork_leaves_the_child_no_flight_to_wait_for(load, in_background):
     held = in_background(parent.reads.read, "key", load)
     assert load.reached.wait(30)
     with parent.outage._lock:
-        parent.start_over()  # as os.register_at_fork has it done in the child
+        parent.reset_after_fork()  # as os.register_at_fork has it done in the child
         assert parent.reads.read("key", lambda: b"own") == b"own"
         assert not parent.outage._lock.locked()
     load.released.set()
@@ -620,14 +620,14 @@ def test_all_connections_in_use_is_no_outage(load):
     busy = process()
     assert busy.fetch(MAIN, load, LIMITS).detail == "cache-slow"
     assert busy.generation("product") is None
-    assert not busy.outage.lasts
+    assert not busy.outage.is_open
 
 
 @pytest.mark.usefixtures("all_in_use")
 def test_a_write_that_no_connection_was_free_for_is_made_up_for():
     busy = process()
     busy.forget("product")
-    assert busy.outage.owes_an_invalidation
+    assert busy.outage.has_pending_invalidations
 
 
 def test_a_pool_that_is_too_small_says_so():
@@ -649,11 +649,13 @@ def test_an_entry_from_before_a_lifetime_was_set_is_refreshed(load):
 def listening(redis: Redis):
     """The cache of a process with copies, which Redis announces changes to."""
     entries = RedisEntries()
-    copies = Copies(entries.own_connection, entries.prefixes, max_lag_seconds=60, max_bytes=1000)
-    aside = Aside(entries, Outage(lambda: None, lambda: None), copies=copies)
-    wait_for(lambda: copies.find("product", "") or copies._announcements.are_heard)
+    copies = LocalCache(
+        entries.own_connection, entries.prefixes, max_lag_seconds=60, max_bytes=1000
+    )
+    aside = Cache(entries, Outage(lambda: None, lambda: None), copies=copies)
+    wait_for(lambda: copies.find("product", "") or copies._messages.is_connected)
     yield aside
-    copies._announcements._used_at = float("-inf")  # Its thread ends its connection.
+    copies._messages._used_at = float("-inf")  # Its thread ends its connection.
 
 
 def lose_the_lease(redis: Redis) -> None:
@@ -669,7 +671,7 @@ def copy_of(body: bytes) -> Copy:
     return Copy(entry, MAIN.names.generation, use_until=None, expires_at=None)
 
 
-def hear_all(aside: Aside, redis: Redis) -> None:
+def hear_all(aside: Cache, redis: Redis) -> None:
     """Return once `aside` has heard of all that has happened in Redis: messages come in order."""
     marker = f"marker {new_token()}"
     aside.copies._expected.add(marker)
@@ -741,7 +743,7 @@ def test_who_has_loaded_stores_whatever_redis_has_taken_before(load):
     assert process().fetch(MAIN, never, LIMITS).outcome is Outcome.HIT
 
 
-def failing(method: str) -> Aside:
+def failing(method: str) -> Cache:
     broken = process()
 
     def fail(*arguments: object, **keywords: object) -> object:
@@ -756,14 +758,14 @@ def test_redis_failing_at_any_step_ends_in_an_answer_from_the_source(method, loa
     broken = failing(method)
     assert broken.fetch(MAIN, load, LIMITS).outcome is Outcome.BYPASS
     assert load.calls == 1
-    assert broken.outage.lasts
+    assert broken.outage.is_open
     assert broken.fetch(MAIN, load, LIMITS).detail == "cache-down"
 
 
 def test_in_an_outage_redis_is_left_alone(load):
     cut_off = process()
     asked = [counted(cut_off, name) for name in ("read", "read_stale", "make_generation", "forget")]
-    cut_off.outage.begin(RedisError("down"), invalidation_lost=True)
+    cut_off.outage.trip(RedisError("down"), invalidation_lost=True)
     assert cut_off.fetch(MAIN, load, LIMITS).detail == "cache-down"
     assert cut_off.generation("product") is None
     cut_off.forget("product")
@@ -785,7 +787,7 @@ def test_new_generations_alone_make_entries_be_forgotten(load):
 def test_a_redis_that_takes_no_writes_forgets_all_the_same_and_is_left_alone(load):
     process().fetch(MAIN, load, LIMITS)
     cut_off = failing("renew")
-    cut_off.outage.begin(RedisError("full"))
+    cut_off.outage.trip(RedisError("full"))
     assert not cut_off.outage.try_to_end()
     assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
 
@@ -813,12 +815,12 @@ def test_a_lost_invalidation_is_made_up_for_before_the_cache_is_used_again(load)
     process().fetch(MAIN, load, LIMITS)
     writer = failing("forget")
     writer.forget("product")
-    assert writer.outage.owes_an_invalidation
+    assert writer.outage.has_pending_invalidations
     assert writer.fetch(MAIN, lambda: b"new", LIMITS).body == b"new"  # past the cache
     assert process().fetch(MAIN, never, LIMITS).body == b"1"  # Others cannot know yet.
     writer.forget("product")  # postponed as well
     assert not writer.outage.try_to_end()
-    assert writer.outage.owes_an_invalidation
+    assert writer.outage.has_pending_invalidations
     del writer.entries.forget  # Redis can be reached again.
     assert writer.outage.try_to_end()
     assert process().fetch(MAIN, lambda: b"new", LIMITS).body == b"new"

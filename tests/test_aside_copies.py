@@ -9,8 +9,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from freshcache import runtime
-from freshcache.cache import Aside
-from freshcache.local_cache import Copies
+from freshcache.cache import Cache
+from freshcache.local_cache import LocalCache
 from freshcache.outage import Outage
 from freshcache.redis.entries import RedisEntries
 from freshcache.redis.errors import NotThisTime
@@ -27,37 +27,37 @@ pytestmark = [pytest.mark.engines, pytest.mark.contract]
 
 
 @pytest.fixture
-def keeping(monkeypatch) -> Iterator[Aside]:
+def keeping(monkeypatch) -> Iterator[Cache]:
     """A process that keeps copies, and asks ten times a second whether it has heard all."""
     monkeypatch.setattr(
         "freshcache.invalidation_listener.PINGS_IN_A_LAG", NOT_THE_POINT_SECONDS * 10
     )
     entries = RedisEntries()
-    copies = Copies(
+    copies = LocalCache(
         entries.own_connection, entries.prefixes, NOT_THE_POINT_SECONDS, max_bytes=1_000_000
     )
     nothing = lambda: None  # noqa: E731
-    yield Aside(entries, Outage(nothing, nothing), copies=copies)
-    copies._announcements._used_at = float("-inf")
+    yield Cache(entries, Outage(nothing, nothing), copies=copies)
+    copies._messages._used_at = float("-inf")
 
 
 @pytest.fixture
-def tracking(keeping) -> Aside:
+def tracking(keeping) -> Cache:
     track(keeping.copies)
     return keeping
 
 
-def heard(process: Aside) -> None:
+def heard(process: Cache) -> None:
     """Return once it has heard of all that has happened, and will not ask again for a moment."""
     now = time.monotonic()
-    wait_for(lambda: process.copies._announcements.complete_until > now)
+    wait_for(lambda: process.copies._messages.complete_until > now)
 
 
-def copy_of(process: Aside) -> Any:
+def copy_of(process: Cache) -> Any:
     return process.copies.find(MAIN.names.entry, "")
 
 
-def keep(process: Aside, load: Callable[[], bytes], **options: Any) -> Any:
+def keep(process: Cache, load: Callable[[], bytes], **options: Any) -> Any:
     """Have it read the entry, until it has a copy: none is kept that it was just asking beside."""
     wait_for(lambda: process.fetch(MAIN, load, LIMITS, **options) and copy_of(process))
     return copy_of(process)
@@ -138,7 +138,7 @@ def test_a_reader_beside_a_write_of_its_process_keeps_nothing_old(tracking, load
     forget = tracking.entries.forget
 
     def read_and_forget(family: str) -> None:
-        keep(tracking, load, may_refill=True)  # in another thread
+        keep(tracking, load, may_load_later=True)  # in another thread
         forget(family)
 
     tracking.entries.forget = read_and_forget
@@ -151,7 +151,7 @@ def test_a_copy_is_not_served_in_an_outage(tracking, load, monkeypatch):
     keep(tracking, never)
     monkeypatch.setitem(runtime._caches, "default", tracking)
     assert products.find_local("").entry.body == b"1"
-    tracking.outage.begin(RedisError("down"))
+    tracking.outage.trip(RedisError("down"))
     assert products.find_local("") is None
     assert tracking.fetch(MAIN, lambda: b"new", LIMITS).body == b"new"
 
@@ -161,7 +161,7 @@ def test_a_refill_that_is_over_its_budget_is_no_outage(tracking, load):
         raise NotThisTime
 
     process().fetch(MAIN, load, LIMITS)
-    copy = keep(tracking, load, may_refill=True)
+    copy = keep(tracking, load, may_load_later=True)
     tracking.entries.read = fail
     copy.refill()
-    assert not tracking.outage.lasts
+    assert not tracking.outage.is_open

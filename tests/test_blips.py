@@ -11,7 +11,7 @@ from mirakuru import TCPExecutor
 from redis import Redis
 
 from freshcache import keys, runtime
-from freshcache.cache import Aside
+from freshcache.cache import Cache
 from freshcache.outage import Outage
 from freshcache.redis.entries import RedisEntries
 from freshcache.result import Item, Limits, Outcome, Result
@@ -57,7 +57,7 @@ def line(server: TCPExecutor, settings: Any) -> Iterator[Line]:
 
 
 @pytest.fixture
-def cache(line: Line, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Aside:
+def cache(line: Line, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Cache:
     """One process, whose outages end when a test has them end, with an entry in Redis."""
     monkeypatch.setattr("freshcache.outage.RETRY_SECONDS", 60.0)
     monkeypatch.setattr("freshcache.process_clock.LATE_PART", 1.0)
@@ -69,12 +69,12 @@ def cache(line: Line, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Aside:
         lambda: entries.prove(families),
         runtime.location,
     )
-    made = Aside(entries, outage)
+    made = Cache(entries, outage)
     assert fetch(made, b"old").outcome is Outcome.MISS
     return made
 
 
-def fetch(cache: Aside, value: bytes, limits: Limits = LIMITS) -> Result:
+def fetch(cache: Cache, value: bytes, limits: Limits = LIMITS) -> Result:
     return cache.fetch(ITEM, lambda: value, limits)
 
 
@@ -94,14 +94,14 @@ def test_a_short_stall_is_waited_for_and_leaves_what_is_cached(cache, line, redi
     before = generation(redis)
     stall(line)
     assert fetch(cache, b"new").outcome is Outcome.HIT
-    assert not cache.outage.lasts
+    assert not cache.outage.is_open
     assert generation(redis) == before
 
 
 def test_a_write_during_a_short_stall_is_announced(cache, line, redis):
     stall(line)
     cache.forget("product")
-    assert not cache.outage.lasts
+    assert not cache.outage.is_open
     assert generation(redis) is None
 
 
@@ -125,7 +125,7 @@ def test_a_lost_connection_is_no_outage(cache, redis):
     for _ in range(3):
         redis.client_kill_filter(_type="normal", skipme=True)
         assert fetch(cache, b"new").outcome is Outcome.HIT
-    assert not cache.outage.lasts
+    assert not cache.outage.is_open
 
 
 @pytest.mark.parametrize("refused", ["-@scripting", "-pttl", "-watch"])
@@ -136,7 +136,7 @@ def test_a_command_that_is_refused_is_no_outage(refused, cache, redis, caplog):
         for _ in range(2):
             found = fetch(cache, b"new")
             assert (found.outcome, found.body) == (Outcome.BYPASS, b"new")
-        assert not cache.outage.lasts
+        assert not cache.outage.is_open
         assert len(caplog.records) == 1
         assert "NoPermissionError" in caplog.text
     finally:
@@ -148,7 +148,7 @@ def test_without_time_for_another_try_it_takes_two_that_follow_each_other(cache,
     hurried = Limits(2, 5, budget_seconds=0.3, command_seconds=0.1, retry_seconds=0.2)
     line.go_dead()
     assert fetch(cache, b"new", hurried).detail == "cache-slow"
-    assert not cache.outage.lasts
+    assert not cache.outage.is_open
     assert fetch(cache, b"new", hurried).detail == "cache-down"
     line.mend()
 
@@ -156,10 +156,10 @@ def test_without_time_for_another_try_it_takes_two_that_follow_each_other(cache,
 # --- Outages ----------------------------------------------------------------------------------------
 
 
-def down(cache: Aside, line: Line) -> None:
+def down(cache: Cache, line: Line) -> None:
     line.go_dead()
     assert fetch(cache, b"new").detail == "cache-down"
-    assert cache.outage.lasts
+    assert cache.outage.is_open
     line.mend()
 
 
@@ -202,7 +202,7 @@ def test_a_claim_that_an_outage_has_left_holds_up_nobody(cache, line, redis):
 def test_a_write_that_could_not_be_announced_is_made_up_for(cache, line):
     line.go_dead()
     cache.forget("product")
-    assert cache.outage.owes_an_invalidation
+    assert cache.outage.has_pending_invalidations
     line.mend()
     wait_for(cache.outage.try_to_end)
     assert fetch(cache, b"new").body == b"new"

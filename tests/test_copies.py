@@ -16,7 +16,7 @@ from redis import Redis
 from redis.connection import Connection
 
 from freshcache.entry import Entry
-from freshcache.local_cache import Copies, Copy, NoCopies
+from freshcache.local_cache import Copy, LocalCache, NoLocalCache
 from store.models import Product
 from tests.line import Line
 from tests.servers import PATIENT_BUDGET_SECONDS, free_port, redis_binary, start_redis
@@ -57,19 +57,21 @@ def own_redis() -> Iterator[Redis]:
 
 
 @pytest.fixture
-def make(server) -> Iterator[Callable[..., Copies]]:
+def make(server) -> Iterator[Callable[..., LocalCache]]:
     """Make the copies of a process, which track keys of their own prefix."""
-    made: list[Copies] = []
+    made: list[LocalCache] = []
 
-    def make_one(lag: float = NOT_THE_POINT_SECONDS, max_bytes: int = 1000, **connection) -> Copies:
+    def make_one(
+        lag: float = NOT_THE_POINT_SECONDS, max_bytes: int = 1000, **connection
+    ) -> LocalCache:
         options = {"port": server.port, "protocol": 3, "socket_timeout": 30} | connection
-        copies = Copies(lambda: Connection(**options), lambda: ["a:"], lag, max_bytes)
+        copies = LocalCache(lambda: Connection(**options), lambda: ["a:"], lag, max_bytes)
         made.append(copies)
         return copies
 
     yield make_one
     for copies in made:
-        copies._announcements._used_at = float("-inf")  # Its thread ends its connection.
+        copies._messages._used_at = float("-inf")  # Its thread ends its connection.
 
 
 def copy(body: bytes = b"[1]", query: str = "", use_until: float | None = None) -> Copy:
@@ -77,28 +79,28 @@ def copy(body: bytes = b"[1]", query: str = "", use_until: float | None = None) 
     return Copy(entry, "family:generation", use_until, None)
 
 
-def track(copies: Copies) -> None:
+def track(copies: LocalCache) -> None:
     """Return once Redis announces changes to `copies`."""
 
     def is_tracking() -> bool:
         copies.find("", "")
-        return copies._announcements.are_heard
+        return copies._messages.is_connected
 
     wait_for(is_tracking)
 
 
-def keep(copies: Copies, name: str = "family", **values) -> Copy:
+def keep(copies: LocalCache, name: str = "family", **values) -> Copy:
     kept = copy(**values)
     copies.keep(copies.epoch(), name, kept)
     return kept
 
 
-def heard(copies: Copies, redis: Redis) -> None:
+def heard(copies: LocalCache, redis: Redis) -> None:
     """Return once all changes so far have been announced, which is well before the next check."""
     announced = threading.Event()
 
     def changed(names: list[str], happened_after: float) -> None:
-        Copies.changed(copies, names, happened_after)
+        LocalCache.changed(copies, names, happened_after)
         if any(name.endswith("marker") for name in names):
             announced.set()
 
@@ -302,7 +304,7 @@ def test_a_line_that_goes_dead_ends_the_serving_within_the_lag(make, server):
 def test_a_redis_that_hangs_ends_the_serving_within_the_lag():
     executor = start_redis(free_port())
     options = {"port": executor.port, "protocol": 3, "socket_timeout": 20}
-    copies = Copies(lambda: Connection(**options), lambda: ["a:"], 0.5, 1000)
+    copies = LocalCache(lambda: Connection(**options), lambda: ["a:"], 0.5, 1000)
     track(copies)
     keep(copies)
     os.kill(executor.process.pid, signal.SIGSTOP)
@@ -336,13 +338,13 @@ def test_all_is_known_from_before_a_ping_was_sent_not_until_it_is_answered(make,
             return answer
 
     copies = make()
-    copies._announcements._connect = lambda: Slow(port=server.port, protocol=3)
+    copies._messages._connect = lambda: Slow(port=server.port, protocol=3)
     copies.find("", "")
     assert reached.wait(30)
     answered_at = time.monotonic()
     released.set()
     track(copies)
-    assert copies._announcements.complete_until < answered_at
+    assert copies._messages.complete_until < answered_at
 
 
 def test_a_process_that_serves_nothing_tracks_nothing(make, redis, monkeypatch):
@@ -350,7 +352,7 @@ def test_a_process_that_serves_nothing_tracks_nothing(make, redis, monkeypatch):
     copies = make(lag=2.0, client_name="idle")  # It looks once in each quarter of that.
     track(copies)
     keep(copies)
-    wait_for(lambda: not copies._announcements.are_heard)
+    wait_for(lambda: not copies._messages.is_connected)
     wait_for(lambda: "idle" not in {one["name"] for one in redis.client_list()})
     track(copies)
     assert copies.find("family", "") is None
@@ -371,7 +373,7 @@ def test_after_a_fork_the_child_has_no_copies_and_tracks_by_itself(make):
     copies = make()
     track(copies)
     keep(copies)
-    copies.start_over()
+    copies.reset_after_fork()
     assert copies.find("family", "") is None
     assert copies._copies == {}
     track(copies)
@@ -380,8 +382,8 @@ def test_after_a_fork_the_child_has_no_copies_and_tracks_by_itself(make):
 
 
 def test_no_copies_keep_nothing():
-    copies = NoCopies()
-    copies.start_over()
+    copies = NoLocalCache()
+    copies.reset_after_fork()
     copies.keep(copies.epoch(), "family", copy())
     copies.forget("family:generation")
     assert copies.find("family", "") is None

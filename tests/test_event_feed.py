@@ -234,7 +234,7 @@ def test_nobody_listens_to_redis_for_nobody_and_the_next_one_starts_again(server
 def test_after_a_fork_there_is_nothing_of_the_parents(server, feed, follow):
     follow()
     child = Feed()
-    child.start_over()
+    child.reset_after_fork()
     assert child._thread is None
     assert child._followers == 0
 

@@ -376,7 +376,7 @@ def test_events_are_kept_for_a_day(books, redis):
 def test_a_process_that_ends_tries_once_more(line, caplog):
     line.cut()
     ending = Announcer()
-    ending.start_over()
+    ending.reset_after_fork()
     ending.announce([{"event": "created"}])
     ending._settle_at_exit()
     assert "Ending with an event that nobody was told of." in caplog.text

@@ -13,11 +13,11 @@ import pytest
 from redis import Redis
 
 from freshcache import keys, singleflight
-from freshcache.cache import Aside
+from freshcache.cache import Cache
 from freshcache.entry import Entry
 from freshcache.keys import EntryKeys
 from freshcache.outage import Outage
-from freshcache.redis.entries import Claim, RedisEntries, Seen
+from freshcache.redis.entries import Lease, RedisEntries, StoredEntry
 from freshcache.result import Item, Limits
 from tests import depth
 from tests.servers import free_port, start_redis
@@ -79,13 +79,13 @@ class SteppedEntries(RedisEntries):
     def _key(self, name: str, version: int | None = None) -> str:
         return name
 
-    def read(self, *arguments: object) -> Seen:
+    def read(self, *arguments: object) -> StoredEntry:
         return self._stepped(lambda: super(SteppedEntries, self).read(*arguments))
 
     def make_generation(self, names: EntryKeys) -> str:
         return self._stepped(lambda: super(SteppedEntries, self).make_generation(names))
 
-    def claim(self, *arguments: object, **keywords: object) -> Claim:
+    def claim(self, *arguments: object, **keywords: object) -> Lease:
         return self._stepped(lambda: super(SteppedEntries, self).claim(*arguments, **keywords))
 
     def put(self, *arguments: object) -> str | None:
@@ -121,12 +121,12 @@ class World:
         self.turns = turns
         self.number = 0
         self.acknowledged = 0
-        make = lambda: Aside(  # noqa: E731
+        make = lambda: Cache(  # noqa: E731
             entries(client, turns), Outage(lambda: None, lambda: None), lambda pause: turns.step()
         )
         self.processes = [make() for _ in range(2)]
 
-    def reader(self, process: Aside, patience: float) -> Callable[[], None]:
+    def reader(self, process: Cache, patience: float) -> Callable[[], None]:
         limits = Limits(patience, lease_seconds=60, budget_seconds=1000, command_seconds=0)
         item = Item("product", "", NAMES, ttl_seconds=600, stale_seconds=60)
 
@@ -144,7 +144,7 @@ class World:
 
         return act
 
-    def writer(self, process: Aside) -> Callable[[], None]:
+    def writer(self, process: Cache) -> Callable[[], None]:
         def act() -> None:
             for _ in range(2):
                 self.turns.step()
@@ -199,7 +199,7 @@ def stepped_flights(monkeypatch):
     """Whoever waits for a flight lets the others have their turns."""
     turns_of_flight: list[Turns] = []
 
-    def wait(flight: singleflight.Flight, seconds: float | None) -> bool:
+    def wait(flight: singleflight.Call, seconds: float | None) -> bool:
         while not flight._landed.is_set() and (seconds is None or seconds > 0):
             turns_of_flight[-1].step()
         return flight._landed.is_set()
@@ -211,7 +211,7 @@ def stepped_flights(monkeypatch):
         turns_of_flight.append(turns)
 
     monkeypatch.setattr(Turns, "__init__", remember)
-    monkeypatch.setattr(singleflight.Flight, "wait", wait)
+    monkeypatch.setattr(singleflight.Call, "wait", wait)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

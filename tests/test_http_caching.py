@@ -155,7 +155,7 @@ def filled_elsewhere(client, books, redis, settings) -> Callable[[], None]:
 def test_those_who_waited_for_anothers_fill_say_so(filled_elsewhere, in_background):
     """One waits for another process, the other one for the thread of its own that waits."""
     waiting = [get_in_thread(in_background) for _ in range(2)]
-    while not cache_of().flights._under_way:
+    while not cache_of().singleflight._under_way:
         time.sleep(0.001)
     filled_elsewhere()
     collapsed = 0

@@ -137,7 +137,7 @@ def test_a_slow_reader_cannot_bring_old_data_back(books, monkeypatch):
 @with_cacheops
 def test_after_an_outage_nothing_is_served_that_may_be_old(books):
     price_of(books[0])
-    cache_of().outage.begin(orm_caching.RedisError("cut off"))
+    cache_of().outage.trip(orm_caching.RedisError("cut off"))
     Product.objects.update(price=3)
     assert price_of(books[0]) == 3
     assert cache_of().outage.try_to_end()

@@ -184,7 +184,7 @@ def test_who_brings_a_token_is_served_what_this_process_has_not_heard_of(site: S
 
 def test_without_redis_a_token_is_answered_from_the_database(site: Site):
     site.prepare()
-    cache_of().outage.begin(RedisError("down"))
+    cache_of().outage.trip(RedisError("down"))
     assert site.ask(site.short, HTTP_X_STORE_SEEN=TOKEN).json["from_database"]
 
 

@@ -21,12 +21,12 @@ from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from freshcache import keys
-from freshcache.cache import Aside
+from freshcache.cache import Cache
 from freshcache.circuit_breaker import Verdict
 from freshcache.leases import Leases
 from freshcache.outage import Outage, TooSlow
 from freshcache.process_clock import ProcessClock, Stopwatch, process_clock, retry_while_late
-from freshcache.redis.entries import Claim, RedisEntries
+from freshcache.redis.entries import Lease, RedisEntries
 from freshcache.redis.pool import judge_at
 from freshcache.result import Item, Limits, Outcome
 from tests import preloaded
@@ -153,10 +153,10 @@ def held_up(server: TCPExecutor, settings: Any, request: Any) -> Iterator[HeldUp
 
 
 @pytest.fixture
-def cache(held_up: HeldUp) -> Aside:
+def cache(held_up: HeldUp) -> Cache:
     entries = RedisEntries()
     prove = lambda: entries.prove(["product"])  # noqa: E731
-    made = Aside(entries, Outage(lambda: None, lambda: None, prove=prove))
+    made = Cache(entries, Outage(lambda: None, lambda: None, prove=prove))
     assert made.fetch(ITEM, lambda: b"value", PATIENT).outcome is Outcome.MISS
     return made
 
@@ -166,7 +166,7 @@ def test_a_timeout_while_this_process_was_late_is_neither_slow_nor_an_outage(tim
     held_up.times = times
     assert cache.fetch(ITEM, lambda: b"new", LIMITS).outcome is Outcome.HIT
     assert not held_up.times
-    assert not cache.outage.lasts
+    assert not cache.outage.is_open
 
 
 @pytest.mark.parametrize("asks", ["a reader", "a writer"])
@@ -178,13 +178,13 @@ def test_a_redis_that_is_stopped_for_a_moment_is_no_outage(asks, cache, server):
         cache.forget("product")
     found = cache.fetch(ITEM, lambda: b"new", PATIENT)
     assert found.outcome is (Outcome.MISS if asks == "a writer" else Outcome.HIT)
-    assert not cache.outage.lasts
+    assert not cache.outage.is_open
 
 
 def test_a_write_is_announced_although_this_process_is_late(cache, held_up):
     held_up.times = 2
     cache.forget("product")
-    assert not cache.outage.lasts
+    assert not cache.outage.is_open
     assert cache.fetch(ITEM, lambda: b"new", LIMITS).body == b"new"
 
 
@@ -194,7 +194,7 @@ def test_a_ping_that_this_process_was_late_for_opens_no_circuit(held_up):
     assert judge(RedisTimeoutError(), False) is Verdict.ANSWERED
 
 
-def hold_up_before(cache: Aside, *commands: str) -> None:
+def hold_up_before(cache: Cache, *commands: str) -> None:
     for name in commands:
         command: Callable[..., Any] = getattr(cache.entries, name)
 
@@ -229,7 +229,7 @@ def test_who_leads_and_is_over_budget_reads_for_all_who_wait(cache):
     boarded = []
 
     def claim_slowly(*_: Any, **__: Any) -> Any:
-        boarded.append(cache.flights.board(key))
+        boarded.append(cache.singleflight.join(key))
         raise TooSlow
 
     cache.entries.claim = claim_slowly  # type: ignore[method-assign]
@@ -284,10 +284,10 @@ def test_only_the_claim_of_the_token_is_extended(server, cache):
         assert not redis.exists(lock)
 
 
-def claim_with(cache: Aside, token: str, *, seconds: float) -> None:
+def claim_with(cache: Cache, token: str, *, seconds: float) -> None:
     generation = cache.entries.make_generation(ITEM.names)
     claimed = cache.entries.claim(ITEM.names, ITEM.query, generation, token, seconds, replace=True)
-    assert claimed is Claim.CLAIMED
+    assert claimed is Lease.CLAIMED
 
 
 def test_a_call_that_this_process_is_late_for_again_and_again_is_given_up():

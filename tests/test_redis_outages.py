@@ -299,11 +299,11 @@ def test_an_invalidation_that_gets_lost_on_the_way_back_is_not_forgotten():
     def renew_all() -> None:
         renewals.append(time.monotonic())
         if len(renewals) == 1:  # A write in another thread, just after its generation is renewed.
-            outage.begin(RedisConnectionError("lost"), invalidation_lost=True)
+            outage.trip(RedisConnectionError("lost"), invalidation_lost=True)
 
     outage = Outage(forget_all=lambda: None, renew_all=renew_all)
-    outage.begin(RedisConnectionError("refused"))
-    wait_for(lambda: not outage.lasts)
+    outage.trip(RedisConnectionError("refused"))
+    wait_for(lambda: not outage.is_open)
     assert len(renewals) == 2
 
 

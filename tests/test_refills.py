@@ -12,9 +12,9 @@ from mirakuru import TCPExecutor
 from redis import Redis
 from redis.connection import Connection
 
-from freshcache.background_refresh import MOST_THREADS, Refills
+from freshcache.background_refresh import MOST_THREADS, BackgroundRefresh
 from freshcache.entry import Entry
-from freshcache.local_cache import BRIDGED_PART, Copies, Copy
+from freshcache.local_cache import BRIDGED_PART, Copy, LocalCache
 from freshcache.runtime import cache_of
 from store.models import Product
 from tests.processes import Answer
@@ -49,7 +49,7 @@ def redis(server) -> Redis:
 class Filler:
     """Stands for the way of a request: a refill waits until the test lets it go on."""
 
-    copies: Copies
+    copies: LocalCache
     refilled: int = 0
     fails: bool = False
     go_on: threading.Event = field(default_factory=threading.Event)
@@ -78,7 +78,7 @@ def make(server) -> Iterator[Callable[[float], Filler]]:
 
     def make_one(lag: float) -> Filler:
         options = {"port": server.port, "protocol": 3, "socket_timeout": 30}
-        copies = Copies(lambda: Connection(**options), lambda: ["a:"], lag, 1000)
+        copies = LocalCache(lambda: Connection(**options), lambda: ["a:"], lag, 1000)
         filler = Filler(copies)
         made.append(filler)
         track(copies)
@@ -88,7 +88,7 @@ def make(server) -> Iterator[Callable[[float], Filler]]:
     yield make_one
     for filler in made:
         filler.go_on.set()
-        filler.copies._announcements._used_at = float("-inf")
+        filler.copies._messages._used_at = float("-inf")
 
 
 def change(redis: Redis, filler: Filler) -> None:
@@ -176,13 +176,13 @@ def test_what_cannot_be_filled_by_another_thread_is_dropped(make, redis):
 # --- The thread -----------------------------------------------------------------------------------
 
 
-def are_idle(refills: Refills) -> bool:
+def are_idle(refills: BackgroundRefresh) -> bool:
     return not any(thread.is_running for thread in refills._threads)
 
 
 def test_refills_share_a_few_threads_that_end_when_there_are_none(monkeypatch):
     monkeypatch.setattr("freshcache.background_refresh.IDLE_SECONDS", 0.05)
-    refills = Refills()
+    refills = BackgroundRefresh()
     for _ in range(2):
         together = threading.Barrier(MOST_THREADS)
         threads: list[int] = []
@@ -199,7 +199,7 @@ def test_refills_share_a_few_threads_that_end_when_there_are_none(monkeypatch):
 
 
 def test_what_is_asked_for_most_is_refilled_first():
-    refills = Refills()
+    refills = BackgroundRefresh()
     go_on, done = threading.Event(), []
     for _ in range(MOST_THREADS):
         refills.add(lambda: go_on.wait(60), demand=lambda: 100)
@@ -221,7 +221,7 @@ def no_thread_to_be_had() -> Iterator[None]:
 
 
 def test_without_a_thread_nothing_is_promised_and_the_next_one_tries(no_thread_to_be_had):
-    refills, done = Refills(), []
+    refills, done = BackgroundRefresh(), []
     assert not refills.add(lambda: done.append(1))
     threading.stack_size(0)
     assert refills.add(lambda: done.append(2))
@@ -243,7 +243,7 @@ def test_without_a_thread_hits_are_served_and_refills_begin_again_later(make, re
 
 @pytest.mark.django_db(transaction=True)
 def test_without_a_thread_the_lists_are_answered(client, no_thread_to_be_had, monkeypatch):
-    copies = Copies(lambda: None, list, 0.1, 1000)
+    copies = LocalCache(lambda: None, list, 0.1, 1000)
     monkeypatch.setattr(cache_of(), "copies", copies)
     assert client.get("/store/").status_code == 200
     assert client.get("/store/cached/").status_code == 201
@@ -251,11 +251,11 @@ def test_without_a_thread_the_lists_are_answered(client, no_thread_to_be_had, mo
 
 
 def test_after_a_fork_the_child_has_a_thread_of_its_own():
-    refills = Refills()
+    refills = BackgroundRefresh()
     done: list[int] = []
     refills.add(lambda: done.append(1))
     wait_for(lambda: done == [1])
-    refills.start_over()
+    refills.reset_after_fork()
     assert refills.add(lambda: done.append(2))
     wait_for(lambda: done == [1, 2])
 

@@ -200,7 +200,7 @@ def lose_redis(outage, settings):
 
 def test_a_logout_in_an_outage_is_made_up_for_after_it(chief, redis, settings, outage):
     assert is_signed_in(chief)
-    outage.begin(RedisConnectionError("gone"))
+    outage.trip(RedisConnectionError("gone"))
     chief.post("/admin/logout/")
     assert copies(redis, settings)
     assert outage.try_to_end()
@@ -213,7 +213,7 @@ def test_a_copy_that_could_not_be_deleted_is_deleted_after_the_outage(
     caches["session"].set("one", "old")
     lose_redis()
     caches["session"].delete("one")
-    assert outage.lasts
+    assert outage.is_open
     assert outage.try_to_end()
     assert not copies(redis, settings)
 
@@ -230,7 +230,7 @@ def test_however_often_a_session_changes_in_an_outage_its_copy_is_deleted_once(e
             made.leave_outdated("one")
 
     made = Outage(lambda: None, lambda: None, delete)
-    made.begin(RedisConnectionError("gone"))
+    made.trip(RedisConnectionError("gone"))
     for _ in range(1000):
         made.leave_outdated("one")
     while not made.try_to_end():
@@ -240,7 +240,7 @@ def test_however_often_a_session_changes_in_an_outage_its_copy_is_deleted_once(e
 
 def test_while_redis_is_left_alone_no_copy_is_read_or_written(redis, settings, outage):
     caches["session"].set("one", "old")
-    outage.begin(RedisConnectionError("gone"))
+    outage.trip(RedisConnectionError("gone"))
     assert caches["session"].get("one", "nothing") == "nothing"
     assert "one" not in caches["session"]
     assert caches["session"].lease("two") is None
@@ -255,7 +255,7 @@ def test_while_redis_is_left_alone_no_copy_is_read_or_written(redis, settings, o
 def test_who_finds_redis_gone_has_it_left_alone(outage, lose_redis, ask):
     lose_redis()
     assert not ask()
-    assert outage.lasts
+    assert outage.is_open
 
 
 def test_copies_that_a_new_primary_may_not_know_are_deleted(redis, settings, outage):

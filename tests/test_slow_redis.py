@@ -21,7 +21,7 @@ from django.utils import timezone
 from redis import Redis
 
 from freshcache.circuit_breaker import Unavailable
-from freshcache.local_cache import NoCopies
+from freshcache.local_cache import NoLocalCache
 from freshcache.redis import budget as redis_budget
 from freshcache.result import Outcome
 from freshcache.runtime import cache_of
@@ -112,7 +112,7 @@ def line(redis, server, settings, monkeypatch) -> Iterator[Slow]:
             name: {**cache, "LOCATION": url} for name, cache in settings.CACHES.items()
         }
         settings.THROTTLE_WRITES, settings.THROTTLE_LOGIN = (120, 60), (10, 60)
-        monkeypatch.setattr(cache_of(), "copies", NoCopies())
+        monkeypatch.setattr(cache_of(), "copies", NoLocalCache())
         monkeypatch.setattr(redis_state, "latest", redis_state.Latest())
         monkeypatch.setattr(redis_budget, "Stopwatch", Wall)
         configure(
@@ -125,7 +125,7 @@ def line(redis, server, settings, monkeypatch) -> Iterator[Slow]:
         configure(settings, BUDGET_SECONDS=BUDGET_SECONDS, READ_SECONDS=None)
         yield made
         settle()
-        assert not cache_of().outage.lasts
+        assert not cache_of().outage.is_open
         assert breaker._next_try is queue_breaker._next_try is None
 
 
@@ -317,7 +317,7 @@ def test_a_write_is_announced_to_the_cache_however_late_it_is(books, line, spent
     with outside():
         catalogue.list_products_cached(ProductQuery())
     Product.objects.filter(pk=books[0].pk).update(price=7)
-    assert not cache_of().outage.lasts
+    assert not cache_of().outage.is_open
     with outside():
         found = catalogue.list_products_cached(ProductQuery())
     assert found.fetched.outcome is Outcome.MISS

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from freshcache.cache import Aside
+from freshcache.cache import Cache
 from freshcache.entry import Entry
 from freshcache.local_cache import Copy
 from freshcache.result import Outcome
@@ -26,7 +26,7 @@ GENERATION = "product:generation"
 
 
 def load_beside(
-    reader: Aside, load: Loader, in_background, do: Callable[[], object], **options: bool
+    reader: Cache, load: Loader, in_background, do: Callable[[], object], **options: bool
 ) -> Future:
     """Have `reader` load, `do` something meanwhile, and return once it has loaded."""
     load.hold()
@@ -42,7 +42,7 @@ def write_elsewhere() -> None:
     process().forget("product")
 
 
-def found(reader: Aside) -> bytes | None:
+def found(reader: Cache) -> bytes | None:
     copy = reader.copies.find(MAIN.names.entry, "")
     return copy.entry.body if copy else None
 
@@ -78,7 +78,7 @@ def test_a_later_write_of_this_process_ends_it(tracking, load, in_background):
 
 
 def test_what_needs_its_request_is_not_kept(tracking, load, in_background):
-    load_beside(tracking, load, in_background, write_elsewhere, may_refill=False)
+    load_beside(tracking, load, in_background, write_elsewhere, may_load_later=False)
     assert found(tracking) is None
 
 
@@ -103,18 +103,18 @@ def test_a_write_at_the_last_moment_leaves_no_message_expected(tracking, monkeyp
     assert not tracking.copies._expected
 
 
-def outdated(reader: Aside, began_at: float, generation: str = "a" * 32) -> None:
+def outdated(reader: Cache, began_at: float, generation: str = "a" * 32) -> None:
     copies = reader.copies
     entry = Entry(generation, "", "tag", 0.001, None, b"[loaded]")
     copy = Copy(entry, GENERATION, None, None, lambda: None)
     copies.keep_outdated(copies.era(), began_at, MAIN.names.places, copy)
 
 
-def served_until(reader: Aside) -> float:
+def served_until(reader: Cache) -> float:
     return reader.copies._outdated[MAIN.names.entry].served_until
 
 
-def check(reader: Aside, token: str, asked_at: float) -> None:
+def check(reader: Cache, token: str, asked_at: float) -> None:
     reader.copies.checked({GENERATION: token}, asked_at, asked_at)
 
 

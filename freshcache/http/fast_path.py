@@ -106,7 +106,7 @@ class Kind:
     headers: Headers
 
 
-class ShortWay:
+class FastPath:
     """A WSGI application in front of Django's; a view tells it by `request.META[SERVED]` what it serves.
 
     `tokens(environ)` returns what a request brings of the writes that its client knows of; `harmless` are

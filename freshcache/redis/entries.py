@@ -71,7 +71,7 @@ return place
 
 
 @dataclass(frozen=True)
-class Seen:
+class StoredEntry:
     """What one look at an entry found; an entry is only there if its generation is the current one."""
 
     generation: str | None
@@ -88,7 +88,7 @@ class Stale:
     ttl_ms: int
 
 
-class Claim(Enum):
+class Lease(Enum):
     """What became of the attempt to be the one who fills an entry."""
 
     CLAIMED = "claimed"
@@ -103,15 +103,15 @@ class RedisEntries:
     def __init__(self, alias: str = "default") -> None:
         self.alias = alias
 
-    def read(self, names: EntryKeys, query: str) -> Seen:
+    def read(self, names: EntryKeys, query: str) -> StoredEntry:
         return self._look(names.generation, query, *names.places)
 
-    def read_stale(self, names: EntryKeys, query: str) -> Seen:
+    def read_stale(self, names: EntryKeys, query: str) -> StoredEntry:
         return self._look(
             names.generation, query, *(keys.beside(place, "stale") for place in names.places)
         )
 
-    def read_any(self, names: EntryKeys) -> Seen:
+    def read_any(self, names: EntryKeys) -> StoredEntry:
         """Return what is under an entry's own key, whatever its query is."""
         return self._look(names.generation, None, names.entry)
 
@@ -129,7 +129,7 @@ class RedisEntries:
         lease_seconds: float,
         *,
         replace: bool,
-    ) -> Claim:
+    ) -> Lease:
         """Try to be the one who fills the entry of `query`, for `lease_seconds` at most.
 
         With `replace`, an entry of this generation that is there is no reason not to.
@@ -143,7 +143,7 @@ class RedisEntries:
                 start_of(generation, query),
             ],
         )
-        return Claim(found.decode())
+        return Lease(found.decode())
 
     def put(
         self,
@@ -283,7 +283,9 @@ class RedisEntries:
         pool = self._client().connection_pool
         return pool.connection_class(**{**pool.connection_kwargs, "protocol": 3})
 
-    def _look(self, generation_name: str, query: str | None, name: str, *others: str) -> Seen:
+    def _look(
+        self, generation_name: str, query: str | None, name: str, *others: str
+    ) -> StoredEntry:
         """Look for the entry of `query`, None for any, under `name`, and else under `others`."""
         generation_key = self._key(generation_name, keys.UNVERSIONED)
         entry_key = self._key(name)
@@ -310,7 +312,7 @@ class RedisEntries:
             for other, found in zip(others, starts, strict=True):
                 if found == start:
                     return self._look(generation_name, query, other)
-        return Seen(generation, entry, None if ttl_ms == -1 else max(0, ttl_ms), name)
+        return StoredEntry(generation, entry, None if ttl_ms == -1 else max(0, ttl_ms), name)
 
     def _run(
         self, generation_name: str, script: str, whole_keys: list[str], arguments: list[Any]

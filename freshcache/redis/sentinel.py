@@ -54,9 +54,9 @@ class Primary:
         self.listeners: list[Callable[[], object]] = []
         self.address_known: Address | None = None
         self.epoch = ""
-        self.start_over()
+        self.reset_after_fork()
 
-    def start_over(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: the lock may be held, and the thread is, by nobody; what is known stays."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -184,5 +184,5 @@ class _Sentinel:
 def primary_of(service: Service) -> Primary:
     """Return what this process knows of the primary; all connections of the process share it."""
     primary = Primary(service)
-    os.register_at_fork(after_in_child=primary.start_over)
+    os.register_at_fork(after_in_child=primary.reset_after_fork)
     return primary

@@ -19,8 +19,8 @@ BREAKS = [
     Break(
         "a copy is served whatever was not announced",
         AREA,
-        "if not self._announcements.are_complete(now):\n            return None",
-        "self._announcements.are_complete(now)",
+        "if not self._messages.are_complete(now):\n            return None",
+        "self._messages.are_complete(now)",
         [f"{COPIES}::test_a_line_that_goes_dead_ends_the_serving_within_the_lag"],
     ),
     Break(
@@ -79,14 +79,14 @@ BREAKS = [
     Break(
         "keep ignores the epoch",
         AREA,
-        "if epoch != self._epoch or not self._announcements.are_heard:",
-        "if not self._announcements.are_heard:",
+        "if epoch != self._epoch or not self._messages.is_connected:",
+        "if not self._messages.is_connected:",
         [f"{COPIES}::test_a_change_between_reading_and_keeping_counts"],
     ),
     Break(
         "copies are kept though nothing is announced",
         AREA,
-        "if epoch != self._epoch or not self._announcements.are_heard:",
+        "if epoch != self._epoch or not self._messages.is_connected:",
         "if epoch != self._epoch:",
         [f"{COPIES}::test_a_server_that_refuses_to_announce_means_no_copies"],
     ),
@@ -278,8 +278,8 @@ BREAKS = [
     Break(
         "what a write of this process came to is kept",
         AREA,
-        "if era != self._era or not self._announcements.are_heard:",
-        "if not self._announcements.are_heard:",
+        "if era != self._era or not self._messages.is_connected:",
+        "if not self._messages.is_connected:",
         [f"{UNSTORED}::test_after_a_write_of_this_process_what_was_loading_is_not_served"],
     ),
     Break(
@@ -364,14 +364,14 @@ BREAKS = [
         (
             "            self._look_or_fill()\n"
             "        except RedisError as error:\n"
-            "            self.shared.outage.begin(error)"
+            "            self.shared.outage.trip(error)"
         ),
         [f"{ASIDE_COPIES}::test_a_refill_that_is_over_its_budget_is_no_outage"],
     ),
     Break(
         "a copy is served at once in an outage",
         AREA,
-        "if cache.outage.lasts:\n            return None",
+        "if cache.outage.is_open:\n            return None",
         "if False:\n            return None",
         [f"{ASIDE_COPIES}::test_a_copy_is_not_served_in_an_outage"],
     ),

@@ -114,7 +114,7 @@ BREAKS = [
     Break(
         "in an outage copies are served ahead",
         AREA,
-        "        if cache.outage.lasts:\n            return None\n        names",
+        "        if cache.outage.is_open:\n            return None\n        names",
         "        names",
         [f"{SHORT_WAY}::test_without_redis_nothing_is_answered_ahead_of_django"],
     ),

@@ -82,7 +82,7 @@ BREAKS = [
     Break(
         "a fork leaves the child a lock that nobody frees",
         AREA,
-        "        self.outage.start_over()\n",
+        "        self.outage.reset_after_fork()\n",
         "",
         [f"{ASIDE}::test_a_fork_leaves_the_child_no_flight_to_wait_for"],
     ),

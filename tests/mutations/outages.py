@@ -32,14 +32,14 @@ BREAKS = [
     Break(
         "stale is served though it is turned off",
         AREA,
-        "if not self.item.stale_seconds or self.shared.outage.lasts:",
-        "if self.shared.outage.lasts:",
+        "if not self.item.stale_seconds or self.shared.outage.is_open:",
+        "if self.shared.outage.is_open:",
         [f"{ASIDE}::test_the_last_good_value_bridges_nothing_but_an_outage_of_the_source"],
     ),
     Break(
         "what Redis held before its outage is served",
         AREA,
-        "if not self.item.stale_seconds or self.shared.outage.lasts:",
+        "if not self.item.stale_seconds or self.shared.outage.is_open:",
         "if not self.item.stale_seconds:",
         [f"{ASIDE}::test_what_redis_held_before_an_outage_of_both_bridges_nothing"],
     ),
@@ -67,14 +67,14 @@ BREAKS = [
     Break(
         "reads ask Redis in an outage",
         AREA,
-        ('if self.shared.outage.lasts:\n            return self._shared_load("cache-down")'),
+        ('if self.shared.outage.is_open:\n            return self._shared_load("cache-down")'),
         'if False:\n            return self._shared_load("cache-down")',
         [f"{ASIDE}::test_in_an_outage_redis_is_left_alone"],
     ),
     Break(
         "writes ask Redis in an outage",
         AREA,
-        "if self.outage.owes_an_invalidation:  # Redis will be told of everything.",
+        "if self.outage.has_pending_invalidations:  # Redis will be told of everything.",
         "if False:",
         [f"{ASIDE}::test_in_an_outage_redis_is_left_alone"],
     ),
@@ -82,7 +82,7 @@ BREAKS = [
         "generations are asked for in an outage",
         AREA,
         (
-            "        if self.outage.lasts:\n"
+            "        if self.outage.is_open:\n"
             "            return None\n"
             "        try:\n"
             "            return self.outage"
@@ -186,7 +186,7 @@ BREAKS = [
     Break(
         "sessions ask Redis in an outage",
         AREA,
-        "if cache_of().outage.lasts:\n            return otherwise",
+        "if cache_of().outage.is_open:\n            return otherwise",
         "if False:\n            return otherwise",
         [f"{SESSIONS}::test_while_redis_is_left_alone_no_copy_is_read_or_written"],
     ),

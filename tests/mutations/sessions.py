@@ -38,7 +38,7 @@ BREAKS = [
         "a session's copy is changed in an outage",
         AREA,
         (
-            "            if not cache_of().outage.lasts:\n"
+            "            if not cache_of().outage.is_open:\n"
             "                cache_of().outage.note_change"
         ),
         "            if True:\n                cache_of().outage.note_change",
@@ -54,7 +54,7 @@ BREAKS = [
     Break(
         "in an outage copies are looked for",
         AREA,
-        "        if cache_of().outage.lasts:\n            return otherwise",
+        "        if cache_of().outage.is_open:\n            return otherwise",
         "        if False:\n            return otherwise",
         [f"{SESSIONS}::test_while_redis_is_left_alone_no_copy_is_read_or_written"],
     ),
