@@ -24,8 +24,9 @@ from pages.page import page
 from pages.powers import powers_of
 from store import catalogue, ranking, regions
 from store.basket_lines import MAX_QUANTITY
-from store.catalogue import ProductList, ProductQuery
+from store.catalogue import ProductList
 from store.models import Product
+from store.product_query import ProductQuery
 from store.product_rules import plain_digits
 from store.serializers import ProductQuerySerializer
 from store.visitors import count_look, visitor_of

@@ -14,8 +14,9 @@ from freshcache.circuit_breaker import Unavailable
 from pages.page import page
 from pages.powers import powers_of
 from simple_django_redis import demo_token
-from store import catalogue
-from store.catalogue import ProductList, ProductQuery, TooManyRows
+from store import catalogue, product_query
+from store.catalogue import ProductList
+from store.product_query import ProductQuery, TooManyRows
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def open_demo(request: HttpRequest, token: str) -> HttpResponse:  # noqa: ARG001
 
 def _measure(read: Callable[[ProductQuery], ProductList]) -> ProductList | None:
     try:
-        return read(catalogue.ALL_PRODUCTS)
+        return read(product_query.ALL_PRODUCTS)
     except (Unavailable, TooManyRows):
         return None
 

@@ -8,7 +8,7 @@ import orjson
 from freshcache import maintenance
 from freshcache.entry import Entry
 from store import catalogue
-from store.catalogue import ORDERINGS, ProductQuery, TooManyRows
+from store.product_query import ORDERINGS, ProductQuery, TooManyRows
 from store.regions import products
 
 SETTLE_SECONDS = 0.5  # Longer than a writer takes from its commit to its invalidation.

@@ -15,9 +15,9 @@ from freshcache.database_errors import describe
 from freshcache.sparing_log import Sparingly, kind_of
 from store.api_exceptions import ServiceUnavailable, as_api_exception
 from store.basket import BasketFull, NotThere
-from store.catalogue import TooManyRows
 from store.exports import NotFinished
 from store.job_status import NoSuchJob
+from store.product_query import TooManyRows
 from store.throttling import TooMany
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 
-from store.catalogue import MAX_LIMIT
+from store.product_query import MAX_LIMIT
 from store.serializers import ProductQuerySerializer
 
 

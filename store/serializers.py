@@ -9,8 +9,8 @@ from rest_framework import serializers
 
 from store.basket import Basket, Line, Note
 from store.basket_lines import MAX_QUANTITY
-from store.catalogue import ALL_PRODUCTS, MAX_LIMIT, ORDERINGS, ProductQuery
 from store.models import MAX_PRICE, Product
+from store.product_query import ALL_PRODUCTS, MAX_LIMIT, ORDERINGS, ProductQuery
 from store.product_rules import whole_number
 from store.ranking import DEFAULT_POPULAR, MAX_POPULAR, Popular, Ranked, Recent
 

@@ -18,7 +18,7 @@ from rest_framework.viewsets import ModelViewSet
 from freshcache import Outcome
 from freshcache.http import headers as http_headers
 from freshcache.http.fast_path import SERVED, Served
-from store import basket, catalogue, ranking, replicas, schema, server_sent_events
+from store import basket, catalogue, product_query, ranking, replicas, schema, server_sent_events
 from store.authentication import SessionWithCsrf
 from store.event_feed import process_feed
 from store.models import Product
@@ -132,7 +132,7 @@ class ProductViewSet(ModelViewSet[Product]):
     def filter_queryset(self, queryset: Any) -> Any:
         if self.action != "list":
             return queryset
-        return catalogue.select(ProductQuerySerializer.parse(self.request.query_params))
+        return product_query.select(ProductQuerySerializer.parse(self.request.query_params))
 
 
 @method_decorator(cache_control(private=True, no_store=True), name="dispatch")

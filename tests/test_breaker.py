@@ -19,9 +19,9 @@ from freshcache import database_errors
 from freshcache.circuit_breaker import Breaker, Unavailable, Verdict
 from freshcache.source import database
 from store import abandoned_statements, catalogue, throttling
-from store.catalogue import ALL_PRODUCTS
 from store.connections import ask_queue_redis, queue_breaker
 from store.models import Product
+from store.product_query import ALL_PRODUCTS
 from tests.configuration import configure
 from tests.line import Line
 from tests.servers import free_port, start_redis

@@ -23,8 +23,8 @@ from freshcache import keys
 from freshcache.circuit_breaker import Unavailable
 from freshcache.entry import GENERATION_CHARACTERS, Entry
 from store import catalogue
-from store.catalogue import ProductQuery
 from store.models import Product
+from store.product_query import ProductQuery
 from store.regions import products
 from store.serializers import ProductQuerySerializer
 from tests import depth

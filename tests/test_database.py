@@ -9,9 +9,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
-from store import catalogue, database
-from store.catalogue import ProductQuery
+from store import database, product_query
 from store.models import Product
+from store.product_query import ProductQuery
 from tests.preloaded import ROOT
 from tests.processes import clean_environment
 from tests.servers import free_port, temporary_folder
@@ -197,4 +197,4 @@ def test_a_wrong_password_is_not_waited_for(settings, db):
 def test_a_search_tells_emoji_apart_in_any_collation(search, found, transactional_db):
     for name in ("Book 😀 a", "Book 😁 b", "کتاب 𝄞"):
         Product.objects.create(name=name, description="", price=1)
-    assert catalogue.select(ProductQuery(search=search)).count() == found
+    assert product_query.select(ProductQuery(search=search)).count() == found

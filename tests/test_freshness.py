@@ -11,8 +11,8 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from freshcache.runtime import cache_of
 from freshcache.table_watch import TableWatch
 from store import catalogue
-from store.catalogue import ProductQuery
 from store.models import Product
+from store.product_query import ProductQuery
 from store.regions import products
 
 pytestmark = [

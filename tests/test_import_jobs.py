@@ -17,9 +17,10 @@ from django.utils import timezone
 from redis import Redis
 
 from store import imports, keys, locks, product_csv, queues, transfers
-from store.catalogue import ProductQuery, list_products_cached
+from store.catalogue import list_products_cached
 from store.connections import queue_breaker
 from store.models import Chunk, Product, Transfer
+from store.product_query import ProductQuery
 from store.transfers import Superseded
 from tests.processes import WorkerProcess
 from tests.relay import Relay

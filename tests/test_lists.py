@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 from redis import Redis
 
-from store.catalogue import ProductQuery
 from store.models import Product
+from store.product_query import ProductQuery
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from bench.own_writes import old_after_events, old_after_own_writes
 from freshcache.local_cache import MOST_TOKENS
 from freshcache.runtime import cache_of
-from store import catalogue, own_writes
+from store import catalogue, own_writes, product_query
 from store.models import Product, Transfer
 from store.own_writes import COOKIE, OwnWritesMiddleware
 from store.regions import products
@@ -209,7 +209,7 @@ def test_the_answer_to_a_write_brings_a_token_that_outlives_the_lag_of_copies(
 
 def test_the_token_is_made_once_redis_knows_of_the_write(settings, books, redis):
     configure(settings, LOCAL_CACHE=True)
-    catalogue.list_products_cached(catalogue.ALL_PRODUCTS)
+    catalogue.list_products_cached(product_query.ALL_PRODUCTS)
     generation = products.version()
 
     def write(_: object) -> HttpResponse:

@@ -13,9 +13,9 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from store import catalogue, replicas, replication
-from store.catalogue import ALL_PRODUCTS
 from store.models import Product
 from store.own_writes import COOKIE, OwnWritesMiddleware
+from store.product_query import ALL_PRODUCTS
 from store.replication import Replica
 from tests.servers import free_port
 

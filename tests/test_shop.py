@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 from pages.shop import ON_A_PAGE, ORDERINGS
-from store import catalogue
+from store import product_query
 from store.basket_lines import MAX_LINES
 from store.models import Product
 from tests.servers import free_port
@@ -83,7 +83,9 @@ def test_the_list_is_searched_sorted_and_bounded_by_prices(client, books):
 
 
 def test_there_is_a_name_for_every_way_to_sort():
-    assert ORDERINGS.keys() == {sign + name for name in catalogue.ORDERINGS for sign in ("", "-")}
+    assert ORDERINGS.keys() == {
+        sign + name for name in product_query.ORDERINGS for sign in ("", "-")
+    }
 
 
 def test_the_list_comes_through_the_cache_and_says_so(client, books):

@@ -35,10 +35,10 @@ from store import (
     transfers,
     view_counts,
 )
-from store.catalogue import ProductQuery
 from store.connections import queue_breaker, queue_redis
 from store.event_announcer import announcer
 from store.models import Product, Transfer
+from store.product_query import ProductQuery
 from store.regions import products
 from store.throttling import TooMany, breaker
 from tests.configuration import configure

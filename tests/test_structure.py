@@ -42,6 +42,7 @@ DOMAIN = {
     "models",
     "orm_caching",
     "product_csv",
+    "product_query",
     "product_rules",
     "ranking",
     "regions",

@@ -8,9 +8,10 @@ from django.core.management import call_command
 from redis import Redis
 
 from store import jobs, keys, locks, warm_up
-from store.catalogue import ALL_PRODUCTS, list_products_cached
+from store.catalogue import list_products_cached
 from store.locks import LockNotAcquired
 from store.models import Product
+from store.product_query import ALL_PRODUCTS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]
 

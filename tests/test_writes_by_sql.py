@@ -12,8 +12,8 @@ from django.db import DatabaseError, connection, transaction
 
 from freshcache import watched_connections
 from store import catalogue
-from store.catalogue import ProductQuery
 from store.models import Product
+from store.product_query import ProductQuery
 from tests.test_freshness import as_rows, cached, database_rows, in_another_thread
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engines]

@@ -13,7 +13,7 @@ from bench.cache_costs.figures import Memory, RequestTimes, Traffic
 from bench.cache_costs.traffic import observer, traffic_of
 from freshcache import Outcome, keys
 from store import catalogue
-from store.catalogue import ProductQuery
+from store.product_query import ProductQuery
 from store.regions import products
 
 T = TypeVar("T")

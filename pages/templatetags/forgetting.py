@@ -8,7 +8,7 @@ from django import template
 from freshcache.circuit_breaker import Unavailable
 from pages import outages
 from store import catalogue
-from store.catalogue import ProductQuery
+from store.product_query import ProductQuery
 
 PRODUCTS = 6
 register = template.Library()

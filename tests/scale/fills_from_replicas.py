@@ -11,13 +11,13 @@ _initialise = post_worker_init  # noqa: F821
 
 
 def post_worker_init(worker: Any) -> None:
-    from store import catalogue, replicas
+    from store import product_query, replicas
 
     _initialise(worker)
-    read = catalogue._read
+    read = catalogue.read_as_json
 
-    def from_replica(query: catalogue.ProductQuery) -> bytes:
+    def from_replica(query: product_query.ProductQuery) -> bytes:
         with replicas.late():
             return replicas.read(lambda: read(query))
 
-    catalogue._read = from_replica
+    catalogue.read_as_json = from_replica
