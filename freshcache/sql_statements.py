@@ -36,7 +36,8 @@ class Effect:
 
     `tables` may be views of others; those `made`, changed or dropped are not. `commits`: what was written
     before may be committed by it. `several`: it may still be carried out once its first result is there.
-    `chains`: from now on each COMMIT may begin the next transaction.
+    `chains`: from now on each COMMIT may begin the next transaction. `isolates`: what transactions see of
+    others may be different from now on.
     """
 
     tables: frozenset[str] = NONE
@@ -45,6 +46,7 @@ class Effect:
     several: bool = False
     made: frozenset[str] = NONE
     chains: bool = False
+    isolates: bool = False
 
     def then(self, other: "Effect") -> "Effect":
         if self is READS and other is READS:
@@ -66,6 +68,7 @@ class Effect:
             self.several or other.several,
             self.made | other.made,
             self.chains or other.chains,
+            self.isolates or other.isolates,
         )
 
 
@@ -231,7 +234,10 @@ def _of_statement(tokens: list[Token]) -> Effect:
     if verb == "PRAGMA":
         return READS if set(words) & READING_PRAGMAS else UNKNOWN
     if verb == "SET":
-        return _set(tokens, words)
+        found = _set(tokens, words)
+        # READ COMMITTED is what Django sets by itself, whenever it connects.
+        isolates = ISOLATION & set(words) and not {"READ", "COMMITTED"} <= set(words)
+        return replace(found, isolates=True) if isolates else found
     if verb in TRANSACTIONS:
         return _transaction(words)
     if verb == "LOAD":
@@ -246,6 +252,7 @@ def _of_statement(tokens: list[Token]) -> Effect:
     return Effect(commits=True, made=frozenset(_plain(*token) for token in tokens[1:]))
 
 
+ISOLATION = frozenset(["ISOLATION", "TX_ISOLATION", "TRANSACTION_ISOLATION"])
 COMMITTING = frozenset(
     ["FLUSH", "GRANT", "REVOKE", "CHECK", "OPTIMIZE", "REPAIR", "LOCK", "UNLOCK", "VACUUM", "KILL"]
 )

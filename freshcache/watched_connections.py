@@ -53,7 +53,11 @@ def in_transaction(using: str = "default") -> bool:
     if connection.connection is None or _is_of_test_case(connection):
         return False
     watched = _watched(connection)
-    return not connection.autocommit or (watched is not None and watched.may_see_the_past())
+    if watched is None:
+        return not connection.autocommit
+    if not connection.autocommit and watched.reads_what_is_committed():
+        return False
+    return not connection.autocommit or watched.may_see_the_past()
 
 
 # Whether what is written in Django's TestCase, whose transaction never ends, counts as committed.
@@ -83,7 +87,9 @@ def _watched(connection: BaseDatabaseWrapper) -> "WatchedConnection | None":
 
 
 def _watch(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    if not _watched(connection):
+    if watched := _watched(connection):
+        watched.has_set_isolation = False  # It is another session of the server.
+    else:
         WatchedConnection(connection)
 
 
@@ -92,6 +98,8 @@ class WatchedConnection:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.begun_by_sql = False
+        # By SQL: how transactions are isolated from each other may not be what Django knows.
+        self.has_set_isolation = False
         self.chains = False  # Each COMMIT may begin the next transaction (completion_type).
         # Of statements whose results have not been read yet, and the cursor that has them.
         self.to_come: tuple[Effect, str] | None = None
@@ -124,6 +132,16 @@ class WatchedConnection:
         except self.connection.Database.Error:  # type: ignore[attr-defined]
             # It is gone, and its transaction with it.
             return False
+
+    def reads_what_is_committed(self) -> bool:
+        """Say whether each statement of a transaction of Django's sees all that was committed before it.
+
+        So it is with MySQL's READ COMMITTED, which is Django's default:
+        https://dev.mysql.com/doc/refman/8.4/en/innodb-transaction-isolation-levels.html
+        """
+        level = getattr(self.connection, "isolation_level", None)
+        is_known = level == "read committed" and not self.has_set_isolation
+        return is_known and not self.begun_by_sql and self.to_come is None
 
     def may_see_the_past(self) -> bool:
         # SQLite's snapshot is as old as the oldest statement that has rows left.
@@ -169,6 +187,8 @@ class WatchedConnection:
     def carried_out(self, effect: Effect, text: str = "", *, failed: bool = False) -> None:
         """Tell the watches what may have been written, and what may have been committed."""
         self.chains |= effect.chains
+        # What calls something may change that as well.
+        self.has_set_isolation |= effect.isolates or effect.after is After.OPEN
         if effect.after is After.OPEN and not self.is_sqlite:  # Whose driver tells.
             self.begun_by_sql = True
         elif effect.after is After.CLOSED and not failed:

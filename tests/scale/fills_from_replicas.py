@@ -11,13 +11,19 @@ _initialise = post_worker_init  # noqa: F821
 
 
 def post_worker_init(worker: Any) -> None:
-    from store import product_query, replicas
+    from freshcache import source
+    from store import catalogue, replicas
+    from store.product_query import ProductQuery
 
     _initialise(worker)
     read = catalogue.read_as_json
 
-    def from_replica(query: product_query.ProductQuery) -> bytes:
-        with replicas.late():
-            return replicas.read(lambda: read(query))
+    def from_replica(query: ProductQuery) -> bytes:
+        token = source._is_loading.set(False)
+        try:
+            with replicas.late():
+                return replicas.read(lambda: read(query))
+        finally:
+            source._is_loading.reset(token)
 
     catalogue.read_as_json = from_replica
