@@ -6,6 +6,7 @@ from tests.mutations import Break
 
 EVENTS = "tests/test_events.py"
 FRESHNESS = "tests/test_freshness.py"
+TRANSACTIONS = "tests/freshcache/test_transactions.py"
 HTTP_CACHING = "tests/test_http_caching.py"
 VIEW_CACHING = "tests/test_view_caching.py"
 
@@ -107,9 +108,23 @@ BREAKS = [
     Break(
         "a connection that opens again is watched twice",
         "table watch",
-        "if not _watched(connection):",
-        "if True:",
+        "if watched := _watched(connection):\n        watched.has_set",
+        "if False and (watched := _watched(connection)):\n        watched.has_set",
         [f"{FRESHNESS}::test_a_connection_that_opens_again_is_watched_once"],
+    ),
+    Break(
+        "what SQL has said of isolation is not looked at",
+        "transactions",
+        "self.has_set_isolation |= effect.isolates or effect.after is After.OPEN",
+        "pass",
+        [f"{TRANSACTIONS}::test_a_transaction_that_sql_has_isolated_stores_nothing"],
+    ),
+    Break(
+        "a transaction at any level fills the cache",
+        "transactions",
+        'level == "read committed" and not',
+        "not",
+        [f"{TRANSACTIONS}::test_a_transaction_of_sqlite_stores_nothing"],
     ),
     Break(
         "the watch goes with somebody else's wrapper",
