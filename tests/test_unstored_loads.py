@@ -30,7 +30,7 @@ def load_beside(
 ) -> Future:
     """Have `reader` load, `do` something meanwhile, and return once it has loaded."""
     load.hold()
-    reading = in_background(reader.fetch, MAIN, load, LIMITS, **{"may_refill": True, **options})
+    reading = in_background(reader.fetch, MAIN, load, LIMITS, **{"may_load_later": True, **options})
     assert load.reached.wait(30)
     do()
     load.released.set()

@@ -124,7 +124,7 @@ BREAKS = [
         "transactions",
         'level == "read committed" and not',
         "not",
-        [f"{TRANSACTIONS}::test_a_transaction_of_sqlite_stores_nothing"],
+        [f"{TRANSACTIONS}::test_a_connection_that_is_set_to_another_level_stores_nothing"],
     ),
     Break(
         "the watch goes with somebody else's wrapper",
