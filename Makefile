@@ -32,7 +32,7 @@ compare: setup ## Compare both lists on the running store (N=200 requests each)
 	@$(PYTHON_IN_VENV) -m bench.compare --requests $(or $(N),200) --url http://127.0.0.1:$(or $(PORT),8000)
 
 .PHONY: bench
-bench: setup-dev ## Compare ways of caching under load (writes docs/bench/ and the README's tables)
+bench: setup-dev ## Compare ways of caching under load (writes docs/bench/ and docs/benchmarks.md)
 	@bin/test-servers wrk
 	@$(PYTHON_IN_VENV) -m bench.strategies
 

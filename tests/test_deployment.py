@@ -306,7 +306,7 @@ def test_every_variable_that_the_settings_read_is_in_the_example():
 
 
 def test_every_variable_that_the_settings_read_is_in_the_readme():
-    documented = re.findall(r"^\| `([A-Z_]+)`", read("README.md"), re.MULTILINE)
+    documented = re.findall(r"^\| `([A-Z_]+)`", read("docs/settings.md"), re.MULTILINE)
     assert set(variables_read_by_settings()) <= set(documented)
 
 

@@ -58,14 +58,18 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--ttl", type=_positive, default=3, help="seconds, where changes are watched (%(default)s)")
     add("--output", type=Path, default=OUTPUT, help="folder to write into")
-    add("--readme", type=Path, help="file whose marked part is written anew; by default README.md")
+    add(
+        "--readme",
+        type=Path,
+        help="file whose marked part is replaced (docs/benchmarks.md)",
+    )
     arguments = parser.parse_args()
     if arguments.output.exists() and not arguments.output.is_dir():
         parser.error(f"--output {arguments.output} is not a folder")
     if arguments.readme and not arguments.readme.is_file():
         parser.error(f"--readme {arguments.readme} is not a file")
     if arguments.readme is None and arguments.output == OUTPUT:
-        arguments.readme = ROOT / "README.md"
+        arguments.readme = ROOT / "docs/benchmarks.md"
     return arguments
 
 

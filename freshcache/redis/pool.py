@@ -112,12 +112,24 @@ def client_of(cache: Any) -> Any:
         return client
     with _making_clients:
         if pool not in _clients:
-            options = {**pool.connection_kwargs, **conf.current().pool_options}
+            options = {
+                name: value
+                for name, value in pool.connection_kwargs.items()
+                if not name.startswith(MADE_BY_POOLS)
+            }
+            options |= conf.current().pool_options
             options |= {"connection_class": pool.connection_class, "decode_responses": False}
             _clients[pool] = Redis(connection_pool=WaitingPool(**options))  # type: ignore[no-untyped-call]
         return _clients[pool]
 
 
+# What a pool of redis-py adds to the options that it was given, for itself.
+MADE_BY_POOLS = (
+    "maint_notifications",
+    "oss_cluster_maint_notifications",
+    "orig_",
+    "himport_registry",
+)
 _clients: WeakKeyDictionary[Any, Redis] = WeakKeyDictionary()
 _making_clients = threading.Lock()
 
