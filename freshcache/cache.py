@@ -1,7 +1,6 @@
-"""Cache-aside that is never wrong and never in the way: the cache as one process uses it.
+"""The cache of one process: one read is a `Lookup`, one write an invalidation.
 
-It knows neither what is cached nor Redis' commands; it is given an item and a loader. `request` has the
-steps of a read; the guards against the three classic faults are there.
+It knows neither what is cached nor Redis' commands; it is given an item and a loader.
 """
 
 from collections.abc import Callable

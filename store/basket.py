@@ -1,7 +1,7 @@
 """The basket: what a visitor means to buy, at the database's prices.
 
 Kept in Redis (`basket_lines`) under the user's id or, before signing in, under the key that the
-session had when the basket was begun. Redis down: breaker.Unavailable, a 503; only signing in goes on,
+session had when the basket was begun. Redis down: Unavailable, a 503; only signing in goes on,
 and the anonymous basket is brought along later.
 """
 
@@ -79,7 +79,7 @@ def watch_logins() -> None:
 def read(visitor: Visitor) -> Basket:
     """Return the visitor's basket; products that are gone from the store are taken out and noted.
 
-    Raises breaker.Unavailable if Redis is down, as all functions here do.
+    Raises Unavailable if Redis is down, as all functions here do.
     """
     key = _key(visitor)
     return _read(key) if key else Basket()

@@ -2,7 +2,7 @@
 
 HGETALL reads; HDEL, DEL and Lua scripts around HSET and HINCRBY write, each line on its own, so that two
 tabs do not undo each other; EXPIRE with every write. A sorted set (ZADD) has the anonymous baskets, so
-that there are no more than MAX_ANONYMOUS_BASKETS. Redis down: breaker.Unavailable, from every function.
+that there are no more than MAX_ANONYMOUS_BASKETS. Redis down: Unavailable, from every function.
 """
 
 from collections.abc import Iterable

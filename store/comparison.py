@@ -34,7 +34,7 @@ def compare_cached_lists() -> tuple[int, list[Difference]]:
     """Compare every product list that is being served with the database.
 
     Returns how many there are, and those that differ. A list that is forgotten while it is compared
-    does not count. Raises RedisError or breaker.Unavailable.
+    does not count. Raises RedisError or Unavailable.
     """
     checked, suspects = 0, []
     for names, entry in maintenance.served(products.name):

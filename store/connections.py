@@ -63,7 +63,7 @@ queue_breaker = Breaker(
 def ask_queue_redis(command: Callable[[Redis], T], *, needed: bool = True) -> T:
     """Return what `command` does with `queue_redis()`.
 
-    Raises breaker.Unavailable if Redis is down, and for the next second without asking again, or if it
+    Raises Unavailable if Redis is down, and for the next second without asking again, or if it
     refuses the command because it is full or read-only; for what is not `needed`, also if the request
     has spent its time for Redis.
     """

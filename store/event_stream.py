@@ -3,7 +3,7 @@
 One MULTI appends: XADD with MAXLEN, EXPIRE, PUBLISH; XRANGE reads. PUBLISH is but the bell: Pub/Sub
 forgets those who are not connected just then, so what is passed on is read from the stream, always
 from the last id on. An id vouches that nothing is missing for as long as its entry is in the stream.
-Redis down: breaker.Unavailable.
+Redis down: Unavailable.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def append(events: Iterable[dict[str, Any]]) -> None:
 
     What they tell of has to have reached the cache: they get a token that says so (own_writes).
 
-    Raises breaker.Unavailable if Redis is down and RedisError if it refuses.
+    Raises Unavailable if Redis is down and RedisError if it refuses.
     """
     found = [encode(event) for event in events]
 

@@ -21,7 +21,7 @@ class NotFinished(Exception):
 
 
 def request() -> Transfer:
-    """Enqueue an export; raises breaker.Unavailable with nothing kept."""
+    """Enqueue an export; raises Unavailable with nothing kept."""
     queues.check()
     transfer = transfers.create(
         Transfer.Kind.EXPORT, Transfer.State.WAITING, rows_total=Product.objects.count()

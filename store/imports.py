@@ -27,7 +27,7 @@ class TooManyBad(Exception):
 
 
 def receive(file: Readable, *, all_or_nothing: bool = False) -> Transfer:
-    """Keep an uploaded file and enqueue its import; raises breaker.Unavailable with nothing kept."""
+    """Keep an uploaded file and enqueue its import; raises Unavailable with nothing kept."""
     queues.check()
     transfer = transfers.create(
         Transfer.Kind.IMPORT, Transfer.State.RECEIVING, all_or_nothing=all_or_nothing

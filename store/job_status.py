@@ -51,7 +51,7 @@ class Status:
 
 
 def find(job_id: str) -> Status:
-    """Return the status of a job; raises NoSuchJob, and breaker.Unavailable if only RQ would know."""
+    """Return the status of a job; raises NoSuchJob, and Unavailable if only RQ would know."""
     if named := re.fullmatch(r"(import|export)-([0-9]{1,18})", job_id):
         transfer = Transfer.objects.filter(kind=named[1], pk=int(named[2])).first()
         if transfer is None:

@@ -1,7 +1,7 @@
 """A lock among all processes, for work that is to be done by one at a time.
 
 SET NX PX with a token of the holder's own; redis-py's Lua scripts extend and release for that token
-only. Redis down: breaker.Unavailable. What such a lock does not promise, and when work has to be
+only. Redis down: Unavailable. What such a lock does not promise, and when work has to be
 fenced as well, is in docs/redis.md.
 """
 
@@ -44,7 +44,7 @@ class HeldLock:
         self._leased_until = 0.0
 
     def still_mine(self) -> bool:
-        """Say whether the lease goes on; raises breaker.Unavailable if Redis does not answer."""
+        """Say whether the lease goes on; raises Unavailable if Redis does not answer."""
         try:
             return self._lock.owned()
         except RedisError as error:
@@ -53,7 +53,7 @@ class HeldLock:
     def extend(self) -> None:
         """Begin the lease anew, for `lease_seconds` from now.
 
-        Raises LockLost if it is over, in which case the work has to stop, and breaker.Unavailable if
+        Raises LockLost if it is over, in which case the work has to stop, and Unavailable if
         Redis does not answer.
         """
         asked_at = time.monotonic()
@@ -110,7 +110,7 @@ def hold(name: str, *, lease_seconds: float, wait_seconds: float = 0) -> Iterato
                 lock.extend()
                 store(batch)
 
-    Raises LockNotAcquired if it cannot be had within `wait_seconds`, breaker.Unavailable if Redis is
+    Raises LockNotAcquired if it cannot be had within `wait_seconds`, Unavailable if Redis is
     down, and at the end LockLost if the lease did not last; an exception of the body goes before.
     """
     if lease_seconds <= 0:

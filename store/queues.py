@@ -1,7 +1,7 @@
 """Jobs for the workers: RQ's queues in Redis, as the store uses them.
 
 Names and arguments of jobs are JSON, results and failures are kept for a bounded time, and what fails is
-tried again with growing pauses. Asked with the cache's short timeouts; Redis down: breaker.Unavailable,
+tried again with growing pauses. Asked with the cache's short timeouts; Redis down: Unavailable,
 from every function here, and for the next second without waiting for it again.
 """
 

@@ -3,7 +3,7 @@
 For each who is counted a sorted set holds the moments of the last window (a sliding window, which has
 no edge at which twice as many get through). One Lua script looks and counts (ZREMRANGEBYSCORE, ZCARD,
 ZADD, by Redis' own clock), so that requests at once cannot all find the last place free. Redis down:
-breaker.Unavailable, and the caller decides whether to let in or to refuse.
+Unavailable, and the caller decides whether to let in or to refuse.
 """
 
 import math
@@ -95,7 +95,7 @@ def count(rate: tuple[int, int] | None, *keys: str, needed: bool = True) -> Coun
     """Count one attempt under all `keys`, or under none of them.
 
     `rate` is how many there may be in how many seconds; with None nothing is counted and Redis is not
-    asked. Raises TooMany, and breaker.Unavailable if Redis is down, or if the count is not `needed` and
+    asked. Raises TooMany, and Unavailable if Redis is down, or if the count is not `needed` and
     the request has spent its time for Redis.
     """
     if rate is None:
@@ -112,7 +112,7 @@ def count(rate: tuple[int, int] | None, *keys: str, needed: bool = True) -> Coun
 
 
 def give_back(counted: Counted) -> None:
-    """Take an attempt out of the count again; raises breaker.Unavailable."""
+    """Take an attempt out of the count again; raises Unavailable."""
 
     def remove(redis: Redis) -> None:
         with redis.pipeline(transaction=False) as pipeline:
@@ -127,7 +127,7 @@ def give_back(counted: Counted) -> None:
 def remember(key: str, what: str, seconds: int, at_most: int) -> None:
     """Keep `what` for `is_remembered`, for so long; of more than `at_most` the latest.
 
-    Raises breaker.Unavailable, also if the request has spent its time for Redis.
+    Raises Unavailable, also if the request has spent its time for Redis.
     """
     now = time.time()
 
@@ -143,7 +143,7 @@ def remember(key: str, what: str, seconds: int, at_most: int) -> None:
 
 
 def is_remembered(key: str, what: str, seconds: int) -> bool:
-    """Say whether `remember` has kept `what` within so long; raises breaker.Unavailable."""
+    """Say whether `remember` has kept `what` within so long; raises Unavailable."""
     since = _ask(lambda redis: redis.zscore(_whole_key(key), what))
     return since is not None and since > time.time() - seconds
 

@@ -34,7 +34,7 @@ TIMETABLE = (
 
 
 def plan() -> None:
-    """See that the next run of everything regular is scheduled; raises breaker.Unavailable."""
+    """See that the next run of everything regular is scheduled; raises Unavailable."""
     now = int(time.time())
     for regular in TIMETABLE:
         moment = (now // regular.every_seconds + 1) * regular.every_seconds

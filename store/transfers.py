@@ -46,7 +46,7 @@ def create(kind: Transfer.Kind, state: Transfer.State, **fields: Any) -> Transfe
 
 
 def enqueue(transfer: Transfer) -> None:
-    """Have a worker go on with the transfer; raises breaker.Unavailable."""
+    """Have a worker go on with the transfer; raises Unavailable."""
     function = f"store.jobs.run_{transfer.kind}"
     queues.enqueue(function, transfer.pk, job_id=job_id(transfer), timeout_seconds=TIMEOUT_SECONDS)
 
@@ -55,7 +55,7 @@ def work_on(transfer_id: int, work: Work) -> bool:
     """Call `work(transfer, extend)` if it is this transfer's turn; return False if it is not yet.
 
     Transfers of a kind come one at a time, in the order of their ids. `extend()` is to be called
-    before each batch. Raises what `work` raises, LockLost, breaker.Unavailable.
+    before each batch. Raises what `work` raises, LockLost, Unavailable.
     """
     transfer = Transfer.objects.filter(pk=transfer_id, state__in=UNFINISHED).first()
     if transfer is None:

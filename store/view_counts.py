@@ -2,7 +2,7 @@
 
 A Lua script counts by ZINCRBY into a bucket for each hour what SETBIT says is new, ZUNIONSTORE adds the
 last 24 up; LREM, LPUSH and LTRIM keep a user's last products; PFADD counts visitors. Each has a size that
-no number of visitors goes past. Redis down: breaker.Unavailable, from every function here.
+no number of visitors goes past. Redis down: Unavailable, from every function here.
 """
 
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ WAIT_SECONDS = 30
 
 
 def request() -> None:
-    """Have a worker warm the cache up, unless one is about to; raises breaker.Unavailable."""
+    """Have a worker warm the cache up, unless one is about to; raises Unavailable."""
     key, seconds = keys.warm_up_key(), keys.WARM_UP_SECONDS
     if ask_queue_redis(lambda redis: redis.set(key, "waiting", nx=True, ex=seconds), needed=False):
         queues.enqueue("store.jobs.warm_up")
@@ -38,7 +38,7 @@ def watch_writes(tables: Collection[str]) -> None:
 
 
 def run(fill: Callable[[], None]) -> None:
-    """Call `fill()`, alone; raises LockNotAcquired, LockLost, breaker.Unavailable."""
+    """Call `fill()`, alone; raises LockNotAcquired, LockLost, Unavailable."""
     ask_queue_redis(lambda redis: redis.delete(keys.warm_up_key()))  # Later writes ask anew.
     with locks.hold("warm-up", lease_seconds=LEASE_SECONDS, wait_seconds=WAIT_SECONDS):
         fill()

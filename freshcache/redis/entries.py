@@ -3,7 +3,7 @@
 Commands: MGET, PTTL and GETRANGE to read (one round trip, two for an entry outside its own slot), SET NX
 and GET for a missing generation, short Lua scripts to claim a fill, to extend and give up the claim and
 to find a place, WATCH, MULTI and SET to store it, DEL to forget. Each raises redis-py's RedisError if
-Redis is down; what to do then is decided in `request`.
+Redis is down; what to do then is decided in `lookup`.
 """
 
 import zlib
