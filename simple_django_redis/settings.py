@@ -336,21 +336,21 @@ CACHES: dict[str, dict[str, Any]] = {
         "KEY_PREFIX": PROJECT_NAME,
         "VERSION": ENTRY_FORMAT_VERSION,
         "TIMEOUT": CACHE_TTL,
-        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.serializers.JSONOrBytes"},
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.backends.JSONOrBytes"},
     },
     "session": {
-        "BACKEND": "freshcache.sessions.SessionCache",
+        "BACKEND": "freshcache.backends.SessionCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": f"{PROJECT_NAME}:session",
         "TIMEOUT": SESSION_COOKIE_AGE,
-        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.serializers.JSONOrNothing"},
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.backends.JSONOrNothing"},
     },
     # What {% cache %} keeps, under the name where Django looks for it.
     "template_fragments": {
-        "BACKEND": "freshcache.guarded.GuardedCache",
+        "BACKEND": "freshcache.backends.GuardedCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": f"{PROJECT_NAME}:fragment",
-        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.serializers.TextOrNothing"},
+        "OPTIONS": REDIS_OPTIONS | {"SERIALIZER": "freshcache.backends.TextOrNothing"},
     },
     # Not the cache's server: a count that is evicted lets in whom it should not. Errors are seen.
     "throttle": {

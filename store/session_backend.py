@@ -13,7 +13,7 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 
 
 class SessionStore(cached_db.SessionStore):
-    _cache: Any  # freshcache.sessions.SessionCache
+    _cache: Any  # freshcache.backends.SessionCache
 
     def load(self) -> dict[str, Any]:
         data: dict[str, Any] | None = self._cache.get(self.cache_key)

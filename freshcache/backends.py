@@ -1,19 +1,76 @@
-"""Sessions in Redis, behind the same circuit breaker as the lists.
+"""Backends of Django's cache framework behind the circuit breaker of the cache, and their serializers.
 
-The database has each session (`store.session_backend`), Redis a copy. While Redis is left alone the
-database alone is asked. A copy that could not be deleted (a logout!) is deleted before this process
-uses Redis again. Commands: GET, DEL, SET NX for the lease, a short script to store under it.
+Redis down: nothing is found, nothing is kept, nobody waits, and no error is raised. A session is in the
+database, and its copy in Redis: one that could not be deleted (a logout!) is deleted before this process
+uses Redis again. Serializers read JSON only, and raise nothing over what somebody else has written.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from django_redis.cache import RedisCache
+from django_redis.serializers.json import JSONSerializer
 from redis.exceptions import RedisError
 
 from freshcache.entry import new_token
-from freshcache.guarded import GuardedCache
 from freshcache.redis import budget as redis_budget
 from freshcache.runtime import cache_of
+
+
+class JSONOrBytes(JSONSerializer):  # type: ignore[misc]  # django-redis is untyped.
+    """For the default cache, whose entries are bytes of their own form: they are shown as they are."""
+
+    def loads(self, value: bytes) -> Any:
+        try:
+            return super().loads(value)
+        except ValueError:
+            return value
+
+
+class JSONOrNothing(JSONSerializer):  # type: ignore[misc]
+    """For sessions: a value that is no session counts as none, and the database is asked."""
+
+    form: type = dict
+
+    def loads(self, value: bytes) -> Any:
+        try:
+            found = super().loads(value)
+        except ValueError:
+            return None
+        return found if isinstance(found, self.form) else None
+
+
+class TextOrNothing(JSONOrNothing):
+    """For fragments of templates: a value that is no text counts as none, and is made anew."""
+
+    form = str
+
+
+T = TypeVar("T")
+
+
+class GuardedCache(RedisCache):  # type: ignore[misc]  # django-redis is untyped.
+    """For what can be made again, such as fragments of templates, under keys that nothing makes old."""
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        return self._ask(
+            lambda: super(GuardedCache, self).get(key, default, version), otherwise=default
+        )
+
+    def set(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._ask(
+            lambda: super(GuardedCache, self).set(key, value, *args, **kwargs), otherwise=False
+        )
+
+    def _ask(self, command: Callable[[], T], *, otherwise: T) -> T:
+        if cache_of().outage.is_open:
+            return otherwise
+        try:
+            return cache_of().outage.ask(command)
+        except RedisError as error:
+            cache_of().outage.note_failure(error)
+            return otherwise
+
 
 LEASE_SECONDS = 10  # Longer than a reader waits for the database.
 COPY_TRIPS = 3  # The lease, the copy, and one for what the request is about.
