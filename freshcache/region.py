@@ -48,6 +48,14 @@ class _Unset:
 UNSET = _Unset()
 
 
+class LoadHasWritten(Exception):
+    """A load has written to the region's tables, in a transaction that may still be rolled back."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+
+
 class Region:
     """Entries that every write to the same tables makes stale.
 
@@ -135,7 +143,7 @@ class Region:
             ttl_seconds=self._lifetime(ttl),
             stale_seconds=wanted.stale_if_error_seconds,
         )
-        may_store = not self.in_transaction()
+        may_store = not self.may_see_the_past()
         if not runtime.is_redis(self.using):
             return self._fall_back(item, load, may_store=may_store)
         limits = Limits(
@@ -145,13 +153,16 @@ class Region:
             command_seconds=wanted.command_timeout,
             retry_seconds=wanted.read_timeout,
         )
-        return runtime.cache_of(self.using).fetch(
-            item,
-            lambda: self._load(load),
-            limits,
-            may_store=may_store,
-            may_load_later=may_load_later,
-        )
+        try:
+            return runtime.cache_of(self.using).fetch(
+                item,
+                lambda: self._load_what_is_committed(load),
+                limits,
+                may_store=may_store,
+                may_load_later=may_load_later,
+            )
+        except LoadHasWritten as found:
+            return Result(found.body, Outcome.BYPASS, detail="transaction")
 
     def find_local(self, key: str, tokens: Collection[str] = ()) -> Copy | None:
         """Return what `get_or_load` would serve from the local cache; None if it would look further.
@@ -171,7 +182,7 @@ class Region:
         """Return a text that every write replaces, for the key of what is made of the region's tables.
 
         To be asked for before they are read, so that nothing older is kept under it. None: keep nothing,
-        as Redis cannot tell, or what this transaction sees may be older.
+        as Redis cannot tell, or a transaction is open, which may see the past or write and roll back.
         """
         registry.require_start()
         if self.in_transaction() or not runtime.is_redis(self.using):
@@ -188,9 +199,16 @@ class Region:
         )
 
     def in_transaction(self) -> bool:
-        """Say whether what this thread reads may be older than what was committed last."""
+        """Say whether a transaction is open in this thread."""
         return any(
             watched_connections.in_transaction(connection.alias)
+            for connection in connections.all(initialized_only=True)
+        )
+
+    def may_see_the_past(self) -> bool:
+        """Say whether what this thread reads may be older than what was committed last."""
+        return any(
+            watched_connections.may_see_the_past(connection.alias)
             for connection in connections.all(initialized_only=True)
         )
 
@@ -316,6 +334,12 @@ class Region:
             raise TypeError(
                 f"load() of region {self.name!r} has to return bytes, not {type(body).__name__}."
             )
+        return body
+
+    def _load_what_is_committed(self, load: Callable[[], bytes]) -> bytes:
+        body = self._load(load)
+        if self.has_written():
+            raise LoadHasWritten(body)
         return body
 
     def _fall_back(self, item: Item, load: Callable[[], bytes], *, may_store: bool) -> Result:

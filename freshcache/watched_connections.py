@@ -48,16 +48,18 @@ def carried_out(connection: BaseDatabaseWrapper) -> None:
 
 
 def in_transaction(using: str = "default") -> bool:
-    """Say whether what is read from the database `using` may be older than what was committed last."""
+    """Say whether a transaction is open on the database `using`, or an older snapshot is being read."""
     connection = connections[using]
     if connection.connection is None or _is_of_test_case(connection):
         return False
     watched = _watched(connection)
-    if watched is None:
-        return not connection.autocommit
-    if not connection.autocommit and watched.reads_what_is_committed():
-        return False
-    return not connection.autocommit or watched.may_see_the_past()
+    return not connection.autocommit or (watched is not None and watched.may_see_the_past())
+
+
+def may_see_the_past(using: str = "default") -> bool:
+    """Say whether what is read from the database `using` may be older than what was committed last."""
+    watched = _watched(connections[using])
+    return in_transaction(using) and not (watched and watched.reads_what_is_committed())
 
 
 # Whether what is written in Django's TestCase, whose transaction never ends, counts as committed.
@@ -141,7 +143,8 @@ class WatchedConnection:
         """
         level = getattr(self.connection, "isolation_level", None)
         is_known = level == "read committed" and not self.has_set_isolation
-        return is_known and not self.begun_by_sql and self.to_come is None
+        is_of_django = not (self.connection.autocommit or self.begun_by_sql)
+        return is_known and is_of_django and self.to_come is None
 
     def may_see_the_past(self) -> bool:
         # SQLite's snapshot is as old as the oldest statement that has rows left.

@@ -34,9 +34,7 @@ def read(ask: Callable[[], T], primary: Callable[[Callable[[], T]], T] | None = 
     all that it returns, and writes nothing.
     `primary(ask)` is called in the place of `ask()` where the primary is asked. Raises what they raise.
     """
-    may_be_late = (
-        _may_be_late.get() and not is_loading() and not watched_connections.in_transaction()
-    )
+    may_be_late = _may_be_late.get() and not watched_connections.in_transaction()
     for replica in _choices() if may_be_late else ():
         replica.renew_connection()
         token = _read_from.set(replica.alias)

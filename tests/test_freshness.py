@@ -7,7 +7,9 @@ from contextlib import suppress
 import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db.backends.signals import connection_created
 
+from freshcache import watched_connections
 from freshcache.runtime import cache_of
 from freshcache.table_watch import TableWatch
 from store import catalogue
@@ -238,6 +240,7 @@ def test_connections_that_are_there_and_new_ones_are_watched(books):
     def written() -> list:
         notes: list = []
         watch = TableWatch(["store_product"], notes.append)
+        connection_created.disconnect(watched_connections._watch)  # As before the first watch.
         connection.ensure_connection()
         watch.install()
         Product.objects.update(price=34)
@@ -342,10 +345,8 @@ def test_turning_autocommit_on_again_commits_and_is_seen(client, books):
 
 def test_a_transaction_keeps_nothing_that_it_makes_of_products(books):
     assert products.version()
-    see_the_past()
     with transaction.atomic():
         assert products.version() is None
-    connection.close()
 
 
 def see_the_past() -> None:

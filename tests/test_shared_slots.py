@@ -192,7 +192,11 @@ def test_a_place_that_is_taken_again_and_again_holds_nobody_up(redis, monkeypatc
 def test_what_is_displaced_in_redis_is_dropped_in_this_process(tracking, redis):  # noqa: F811
     first, second = items_at(*GROUP[:1] * 2)
     fill(first, second)
-    copies = tracking.copies
+    copies, filled_at = tracking.copies, time.monotonic()
+    # What is still announced of these entries would drop their copies later.
+    wait_for(
+        lambda: tracking.fetch(first, never, LIMITS) and copies._messages.complete_until > filled_at
+    )
     for one in (first, second):
         wait_for(
             lambda one=one: (

@@ -104,6 +104,12 @@ def test_what_mysql_may_write_is_named(text, tables):
     assert effect_of(text, "mysql").tables >= tables
 
 
+@pytest.mark.parametrize("verb", ["REPLACE INTO", "INSERT INTO", "DELETE FROM"])
+def test_behind_with_no_other_table_is_written(verb):
+    found = effect_of(f"WITH a AS (SELECT 1) {verb} t", "mysql")
+    assert (found.tables, found.commits) == ({"t"}, False)
+
+
 def test_tables_that_are_changed_are_named_wherever_they_stand():
     for text in ("TRUNCATE t", "SELECT 1; DROP TABLE a, `T`", "RENAME TABLE a TO t; COMMIT"):
         assert "t" in effect_of(text, "mysql").made

@@ -93,3 +93,22 @@ def test_a_transaction_that_has_written_stores_nothing():
         assert read() == (Outcome.BYPASS, b"1")
         transaction.set_rollback(True)
     assert read() == (Outcome.MISS, b"0")
+
+
+def test_a_load_that_writes_in_a_transaction_stores_nothing():
+    def load() -> bytes:
+        Product.objects.create(name="a")
+        return str(Product.objects.count()).encode()
+
+    connection.close()
+    with transaction.atomic():
+        found = products.get_or_load("", load)
+        assert (found.outcome, found.body) == (Outcome.BYPASS, b"1")
+        transaction.set_rollback(True)
+    assert read() == (Outcome.MISS, b"0")
+
+
+def test_nothing_is_kept_under_a_version_from_within_a_transaction():
+    with transaction.atomic():
+        assert products.version() is None
+    assert products.version()

@@ -92,7 +92,8 @@ def faults(breaks: list[Break]) -> Iterator[str]:
         for test in one.tests:
             path, _, function = test.partition("::")
             there = (ROOT / path).is_file()
-            if not there or f"def {function.partition('[')[0]}" not in (ROOT / path).read_text():
+            wanted = f"def {function.partition('[')[0]}(" if function else "def "
+            if not there or wanted not in (ROOT / path).read_text():
                 yield f"{one.name}: there is no test {test}"
         if not one.tests:
             yield f"{one.name}: no test is named"
