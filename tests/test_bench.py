@@ -195,6 +195,7 @@ def test_a_wrong_option_is_explained(options, problem, monkeypatch, capsys):
     assert problem in capsys.readouterr().err
 
 
+@pytest.mark.second_look
 def test_the_lag_of_copies_is_measured(tmp_path):
     output = tmp_path / "lag.md"
     options = ["--reads", "400", "--writes", "5", "--output", str(output)]
@@ -210,6 +211,7 @@ def test_the_lag_of_copies_is_measured(tmp_path):
     assert len(re.findall(r"^\| .* \| \d of 5 \| 0 of 5 \|$", said, re.M)) == 2
 
 
+@pytest.mark.second_look
 @pytest.mark.mysql
 def test_what_readers_wait_for_beside_writes_is_measured():
     command = [sys.executable, "-m", "bench.refresh", "--seconds", "0.5"]

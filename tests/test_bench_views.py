@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.preloaded import ROOT
 from tests.processes import clean_environment
 
 
+@pytest.mark.second_look
 def test_the_table_is_complete_and_what_is_around_it_stays(tmp_path):
     output = tmp_path / "views.md"
     mark = "<!-- The table of `make bench-views` -->"

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 PATIENCE_SECONDS = 60
 # Together more than Django keeps in memory (FILE_UPLOAD_MAX_MEMORY_SIZE, 2.5 MB).
-ROWS, NAME, LINE_END = 15_000, "x" * 200, "\n"
+ROWS, DESCRIPTION, LINE_END = 800, "x" * 4000, "\n"
 LOOK_AROUND = """
 import os
 for path in ("/app", "/app/var", "/usr", "/etc", "/dev", "/tmp", "/dev/shm"):
@@ -163,7 +163,9 @@ def test_the_whole_store_runs_with_nothing_to_write_to_but_the_webs_empty_folder
     assert [one.json()["from_cache"] for one in read] == [False, True]
 
     worker = cluster.start("worker", "worker")
-    products = f"id,name,price\n{''.join(f'{n},{NAME},{n}{LINE_END}' for n in range(1, ROWS))}"
+    products = "id,name,price,desc\n" + "".join(
+        f"{n},Book {n},{n},{DESCRIPTION}{LINE_END}" for n in range(1, ROWS)
+    )
     imported = cluster.ask_as_staff("/store/imports/", files={"file": ("all.csv", products)})
     exported = cluster.ask_as_staff("/store/exports/", json={})
     for asked in (imported, exported):
